@@ -1,0 +1,163 @@
+"""The one disk door: atomic writes, appends that survive a torn tail, checksums."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from laptime.errors import StoreError
+
+_CHUNK_BYTES = 1 << 20
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free space, or use another --runs-dir.",
+    errno.EDQUOT: "The disk quota is used up: free space, or use another --runs-dir.",
+    errno.EROFS: "The file system is read-only: use another --runs-dir.",
+    errno.EACCES: "No permission: use another --runs-dir.",
+    errno.EPERM: "No permission: use another --runs-dir.",
+    errno.ENOTDIR: "Part of the path is a file: use another --runs-dir.",
+    errno.EEXIST: "A file is in the way: use another --runs-dir.",
+}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Raises:
+        StoreError: The disk refuses; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+
+
+def write_json(path: Path, document: object) -> None:
+    """Replace a JSON file atomically; NaN and infinity are refused, they are not JSON."""
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        StoreError: The file is missing, unreadable or not JSON.
+    """
+    with disk_errors(path, "cannot be read"):
+        content = path.read_bytes()
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is not JSON ({error}). Remove it, or use another run.") from error
+
+
+def append_lines(path: Path, rows: list[str]) -> None:
+    """Append whole lines in one write and reach the disk before returning.
+
+    A tail without a newline, left by a crash, is cut off first: gluing a row to it would lose both.
+    """
+    if not rows:
+        return
+    with disk_errors(path):
+        with path.open("ab+") as file:
+            end = _end_of_last_line(file)
+            file.truncate(end)
+            try:
+                file.write("".join(row + "\n" for row in rows).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the complete lines of a file; a torn last one is left out, a missing file is empty."""
+    if not path.exists():
+        return []
+    with disk_errors(path, "cannot be read"):
+        content = path.read_bytes()
+    return content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()
+
+
+def keep_lines(path: Path, num_lines: int) -> None:
+    """Shorten a file to its first lines, atomically."""
+    lines = read_lines(path)
+    if path.exists() and len(lines) >= num_lines:
+        write_atomically(path, "".join(line + "\n" for line in lines[:num_lines]).encode())
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and its parents.
+
+    Raises:
+        StoreError: The disk refuses.
+    """
+    with disk_errors(path, "cannot be created"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if it is there."""
+    with disk_errors(path, "cannot be removed"):
+        path.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with disk_errors(path, "cannot be read"), path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def disk_errors(path: Path, what: str = "cannot be written") -> Iterator[None]:
+    """Turn what the disk refuses into one line with the path and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "Check the path.")
+        raise StoreError(f"{path} {what}: {error.strerror or error}. {remedy}") from error
+
+
+def _end_of_last_line(file: Any) -> int:
+    """Return the offset after the last newline, reading back from the end."""
+    end: int = file.seek(0, os.SEEK_END)
+    position = end
+    while position > 0:
+        start = max(0, position - _CHUNK_BYTES)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return int(start + newline + 1)
+        position = start
+    return 0
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename durable; a file system that cannot sync a directory is left as it is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The networks that laptime knows by name, and those of the user."""

@@ -1,0 +1,1 @@
+"""Questions answered by many runs, and the lab that asks them in order."""

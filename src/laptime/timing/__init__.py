@@ -1,0 +1,1 @@
+"""Clocks, ledgers and facts of the machine."""

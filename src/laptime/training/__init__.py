@@ -1,0 +1,1 @@
+"""One training run: optimizer, step, loop, checkpoints."""
