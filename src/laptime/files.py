@@ -66,24 +66,34 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"{path} is not JSON ({error}). Remove it, or use another run.") from error
 
 
-def append_lines(path: Path, rows: list[str]) -> None:
-    """Append whole lines in one write and reach the disk before returning.
+def append_lines(path: Path, rows: list[str], *, durable: bool) -> None:
+    """Append whole lines in one write; durable ones have reached the disk on return.
 
-    A tail without a newline, left by a crash, is cut off first: gluing a row to it would lose both.
+    A tail without a newline, left by a crash, is cut off first: gluing a row to it would lose
+    both. Lines that are not durable survive the end of the process, not a power failure; call
+    :func:`sync_file` before something else relies on them.
     """
     if not rows:
         return
-    with disk_errors(path):
-        with path.open("ab+") as file:
-            end = _end_of_last_line(file)
-            file.truncate(end)
-            try:
-                file.write("".join(row + "\n" for row in rows).encode())
-                file.flush()
+    with disk_errors(path), path.open("ab+") as file:
+        end = _end_of_last_line(file)
+        file.truncate(end)
+        try:
+            file.write("".join(row + "\n" for row in rows).encode())
+            file.flush()
+            if durable:
                 os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
+        except OSError:
+            file.truncate(end)
+            raise
+
+
+def sync_file(path: Path) -> None:
+    """Bring to the disk what was appended to a file; a missing file has nothing to bring."""
+    if not path.exists():
+        return
+    with disk_errors(path), path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Phase(str, Enum):
+class Phase(str, Enum):  # noqa: UP042 - StrEnum came with Python 3.11; recorders run on 3.9
     """What the training process is doing; exactly one phase is current at any time.
 
     Phases do not nest and cover the whole epoch, so that their times sum to its wall time.

@@ -1,4 +1,4 @@
-"""What a run leaves behind: raw measurements with units; the schema of every JSON laptime prints."""
+"""What a run leaves behind: raw measurements with units, and the schema of what is printed."""
 
 from __future__ import annotations
 

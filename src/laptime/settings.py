@@ -6,7 +6,7 @@ The field names are the flags of the command line and the keys of a TOML file.
 from __future__ import annotations
 
 import difflib
-import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -128,7 +128,7 @@ class TrainingSettings(Frozen):
     """Write a checkpoint every so many steps; 0 at the end of each epoch only."""
 
     timing: Literal["auto", "host", "events", "sync", "off"] = "auto"
-    """host on a CPU, events on CUDA; sync waits at every edge, to validate; off measures nothing."""
+    """auto: host on a CPU, events on CUDA; sync waits at every edge, to validate; off: none."""
 
 
 class RunSettings(Frozen):
@@ -142,7 +142,9 @@ class RunSettings(Frozen):
 
     def flat(self) -> dict[str, Any]:
         """Return one dictionary, keyed by the flags' names."""
-        return {name: value for group in self.model_dump().values() for name, value in group.items()}
+        return {
+            name: value for group in self.model_dump().values() for name, value in group.items()
+        }
 
 
 GROUPS: dict[str, type[Frozen]] = {
@@ -192,20 +194,26 @@ def choices(name: str) -> tuple[str, ...]:
     return words if words and all(isinstance(word, str) for word in words) else ()
 
 
+_NUMBER = re.compile(r"[-+.\w]*\d[-+.\w]*|-?nan|-?inf(inity)?|None|True|False", re.IGNORECASE)
+_LONGEST_SHOWN = 60
+
+
 def _refusal(error: ErrorDetails) -> str:
     """Render pydantic's finding as one line: the field, the value, the remedy."""
     name = str(error["loc"][1])
-    value = error["input"]
+    value = str(error["input"])
+    shown = value if _NUMBER.fullmatch(value) else repr(value)
+    if len(shown) > _LONGEST_SHOWN:
+        shown = f"{shown[:_LONGEST_SHOWN]}... ({len(value):,} characters)"
     if words := choices(name):
-        return f"{name} is {value!r}, which is unknown.{suggestion(str(value), words)}"
-    return f"{name} is {value!r}, but {_requirement(error)}. {FIELDS[name].description}"
+        return f"{name} is {shown}, which is unknown.{suggestion(value[:_LONGEST_SHOWN], words)}"
+    return f"{name} is {shown}, but {_requirement(error)}. {FIELDS[name].description}"
 
 
 def _requirement(error: ErrorDetails) -> str:
     """Say what the value must be."""
     context = error.get("ctx", {})
-    value = error["input"]
-    if isinstance(value, float) and not math.isfinite(value):
+    if error["type"] == "finite_number" or str(error["input"]).lower() in {"nan", "inf", "-inf"}:
         return "must be a finite number"
     match error["type"]:
         case "greater_than_equal":

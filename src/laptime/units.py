@@ -41,7 +41,9 @@ def render_share(share: float) -> str:
     """Render a fraction as whole per cents; small ones keep their first digit."""
     if 0 < share < 0.0001:
         return "under 0.01 %"
-    return f"{share:.2%}".replace("%", " %") if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")
+    return (
+        f"{share:.2%}".replace("%", " %") if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")
+    )
 
 
 def render_percent(fraction: float) -> str:

@@ -88,7 +88,7 @@ class Data:
     source: str
     """The path, the factory or the generator."""
     label: str
-    """In words: ``official copy, verified``, ``unverified copy``, ``embedded set``, ``your own``."""
+    """In words: official copy, verified; unverified copy; embedded set; your own."""
     verified: bool
     sha256: str | None = None
     """Checksum of the images and labels in use, in order; None for a user's own datasets."""

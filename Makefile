@@ -1,0 +1,60 @@
+# make lab and make test are all that a newcomer needs; `make help` lists the rest.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test check format lint types layers coverage truth bench test-slow test-faults test-gpu clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "laptime needs Python 3.11 to 3.13; $(PYTHON) is another. Use make PYTHON=python3.12." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+lab: $(INSTALLED) ## Answer the questions of the lab on this machine
+	@$(BIN)/laptime lab
+
+test: $(INSTALLED) ## Run the tests: some minutes on two cores
+	$(BIN)/pytest -q
+
+check: $(INSTALLED) format lint types layers coverage ## Everything a change must pass
+
+format: $(INSTALLED)
+	$(BIN)/ruff format --check .
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+layers: $(INSTALLED)
+	$(BIN)/lint-imports
+
+coverage: $(INSTALLED)
+	$(BIN)/pytest -q --cov --cov-report=term:skip-covered
+
+truth: $(INSTALLED) ## Plant forty known costs on this machine and look for them
+	$(BIN)/pytest -q -s -m truth -p no:randomly tests/truth
+
+test-slow: $(INSTALLED) ## Tests that take longer
+	$(BIN)/pytest -q -m slow
+
+test-faults: $(INSTALLED) ## Kill runs at random moments, fill disks
+	$(BIN)/pytest -q -s -m faults
+
+test-gpu: $(INSTALLED) ## Tests that need a CUDA device
+	$(BIN)/pytest -q -s -m gpu
+
+bench: $(INSTALLED) ## Measure our own cost; the data goes to benchmarks/results
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/start_up.py
+
+clean: ## Remove the environment and what tools left behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

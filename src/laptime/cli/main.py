@@ -1,0 +1,114 @@
+"""The door: finds the verb, turns what goes wrong into one line and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import click
+
+import laptime
+from laptime.errors import LaptimeError, printable
+
+VERBS = {
+    "train": "Train, and say where every second of each epoch went.",
+    "lab": "Answer the questions of the lab, one after another.",
+    "list": "Show the recorded runs.",
+    "data": "Show what data is there, or download CIFAR-10.",
+    "selftest": "Plant known costs on this machine and see whether they are found.",
+    "export": "Write the training as one plain PyTorch file without laptime.",
+}
+"""Verbs and their help, here so that ``laptime --help`` imports none of them."""
+
+_HELP = """Say where the time of a training epoch goes, and what would make it faster.
+
+Begin with `laptime train`: it needs no data and no GPU.
+"""
+
+
+class Verbs(click.Group):
+    """A group that imports a verb when it is called, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it
+        """Return the verbs in the order in which a newcomer meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a verb's module and return its command."""
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"laptime.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click passes it
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """Write the list of verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=Verbs,
+    help=_HELP,
+    epilog="Exit status: 0 done; 1 the training diverged, failed or ran out of memory; "
+    "2 wrong usage or bad input; 3 refuses to conclude; 130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(laptime.__version__, prog_name="laptime")
+def app() -> None:
+    """Hold the verbs."""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    sys.exit(status_of(lambda: app.main(argv, prog_name="laptime", standalone_mode=False)))
+
+
+def status_of(command: Callable[[], object]) -> int:
+    """Run a command; print what it refuses as one line; return its exit status."""
+    try:
+        returned = command()
+        sys.stdout.flush()
+    except LaptimeError as error:
+        return _refuse(str(error), error.exit_status)
+    except click.ClickException as error:
+        return _refuse(_usage(error), 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _refuse("interrupted.", 130)
+    except BrokenPipeError:
+        # Whoever read us has gone, as `head` does: no more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return returned if isinstance(returned, int) else 0
+
+
+def _refuse(text: str, status: int) -> int:
+    click.echo(f"laptime: {printable(text)}", err=True)
+    return status
+
+
+def _usage(error: click.ClickException) -> str:
+    """Render click's finding as what was wrong and where the remedy stands."""
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption):
+        near = error.possibilities
+        hint = f"Did you mean {near[0]}?" if near else _see_help(error)
+        return f"{error.option_name} is no option. {hint}"
+    if isinstance(error, click.UsageError):
+        return f"{message}. {_see_help(error)}"
+    return f"{message}."
+
+
+def _see_help(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx else "laptime"
+    return f"See `{path} --help`."

@@ -1,0 +1,126 @@
+"""``laptime train``: one run, timed."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from laptime.cli.options import (
+    JSON,
+    RUNS_DIR,
+    SettingsCommand,
+    normalise_token,
+    setting_options,
+    settings_from,
+)
+from laptime.errors import SettingsError
+from laptime.record import RunRecord
+
+_EXAMPLES = """Examples: `laptime train --samples 2048`; `laptime train --data ./data --evaluate`;
+`laptime train --model mynet.py:build --data mydata.py:build`; `laptime train --resume`."""
+
+EXIT_STATUS = {"completed": 0, "interrupted": 130}
+"""Exit status by the status of the run; every other one is 1."""
+
+
+def train_command(
+    resume: str | None,
+    config: Path | None,
+    runs_dir: Path,
+    json: bool,
+    gpu: bool,
+    disable_batch_norm: bool,
+    **given: Any,
+) -> int:
+    """Train, print what was measured, and return the exit status."""
+    if gpu:
+        given["device"] = _agreeing("device", given["device"], "cuda", "--gpu")
+    if disable_batch_norm:
+        given["norm"] = _agreeing("norm", given["norm"], "none", "--disable-batch-norm")
+    record = _run(resume, config, given, runs_dir, json=json)
+    return EXIT_STATUS.get(record.status, 1)
+
+
+def _run(
+    resume: str | None, config: Path | None, given: dict[str, Any], runs_dir: Path, *, json: bool
+) -> RunRecord:
+    streamed = sys.stdout.isatty() and not json
+    if resume is None:
+        settings = settings_from(config, given)
+    else:
+        # Before torch is imported: a run that is not there is refused at once.
+        from laptime.store import find_run
+
+        found = find_run(runs_dir, resume or None)
+        settings = settings_from(config, given, base=found.read_settings())
+    from laptime.cli.live import LiveRun
+    from laptime.training import loop
+
+    live = LiveRun(stream_rows=streamed)
+    try:
+        if resume is None:
+            record = loop.train(settings, runs_dir, live)
+        else:
+            record = loop.resume(found, settings, live)
+    finally:
+        live.close()
+    _print(record, json=json, rows_are_out=live.started and streamed)
+    return record
+
+
+def _print(record: RunRecord, *, json: bool, rows_are_out: bool) -> None:
+    if json:
+        click.echo(json_text.dumps(record.document(), allow_nan=False))
+        return
+    from laptime.report.terminal import closing_lines, render_run
+
+    for line in closing_lines(record) if rows_are_out else render_run(record):
+        click.echo(line)
+
+
+def _agreeing(name: str, given: str | None, meant: str, flag: str) -> str:
+    """Return what a short flag means, unless the long one says something else."""
+    if given is not None and given.lower() != meant and not given.startswith(f"{meant}:"):
+        raise SettingsError(
+            f"{name} is {given!r}, but {flag} means {meant!r}. Leave one of them out."
+        )
+    return given or meant
+
+
+command = SettingsCommand(
+    "train",
+    callback=train_command,
+    help="Train, and say where every second of each epoch went.\n\n"
+    "Without options: the lab's training, ResNet-18 on CIFAR-10 where it is on disk, else on an "
+    "embedded set of the same shape.",
+    epilog=_EXAMPLES,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": normalise_token,
+        "max_content_width": 100,
+    },
+    params=[
+        *setting_options(),
+        click.Option(
+            ["-r", "--resume"],
+            is_flag=False,
+            flag_value="",
+            metavar="[RUN]",
+            help="Go on with a run: its directory, its name, or the newest.",
+        ),
+        click.Option(
+            ["--config"],
+            metavar="FILE.toml",
+            type=click.Path(path_type=Path),
+            help="Settings from a file; its keys are the names of these options.",
+        ),
+        RUNS_DIR,
+        JSON,
+        click.Option(["--gpu"], is_flag=True, help="The same as --device cuda."),
+        click.Option(["--disable-batch-norm"], is_flag=True, help="The same as --norm none."),
+    ],
+)

@@ -1,0 +1,117 @@
+"""Shuffles, crops and flips as pure functions of (seed, epoch, sample index).
+
+No generator is advanced, so that the same batches come out for any number of workers, from
+every loader, and after a resume in the middle of an epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+MEAN = (0.4914, 0.4822, 0.4465)
+STD = (0.2023, 0.1994, 0.2010)
+PADDING = 4
+SIZE = 32
+
+_SHUFFLE, _AUGMENT = 1, 2
+_MASK = (1 << 64) - 1
+
+Bits = TypeVar("Bits", int, npt.NDArray[np.uint64])
+
+
+def mix(value: Bits) -> Bits:
+    """Scramble 64 bits, an integer's or those of each element of an array.
+
+    The output function of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom
+    number generators").
+    """
+    bits: Any = (value + 0x9E3779B97F4A7C15) & _MASK
+    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & _MASK
+    mixed: Bits = bits ^ (bits >> 31)
+    return mixed
+
+
+def _stream(seed: int, epoch: int, purpose: int) -> int:
+    """Return the 64 bits that set one use of randomness in one epoch apart from all others."""
+    return mix(mix(mix(seed) ^ epoch) ^ purpose)
+
+
+def shuffled(num_samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Return the order in which an epoch visits its samples."""
+    indices = np.arange(num_samples, dtype=np.uint64)
+    bits: Any = mix(indices)
+    return np.argsort(mix(bits ^ _stream(seed, epoch, _SHUFFLE)), kind="stable")
+
+
+class Augmentation(NamedTuple):
+    """Where to crop the padded image, 0 to 8 from its corner, and whether to mirror it.
+
+    Integers for one sample, arrays of one shape for many.
+    """
+
+    top: int | npt.NDArray[np.uint64]
+    left: int | npt.NDArray[np.uint64]
+    flip: int | npt.NDArray[np.uint64]
+
+
+def augmentation(index: Bits, seed: int, epoch: int) -> Augmentation:
+    """Draw crop and flip of one sample, or of an array of samples, in one epoch."""
+    bits: Any = mix(index)
+    bits = mix(bits ^ _stream(seed, epoch, _AUGMENT))
+    places = 2 * PADDING + 1
+    return Augmentation(
+        top=((bits & 0xFFFF) * places) >> 16,
+        left=(((bits >> 16) & 0xFFFF) * places) >> 16,
+        flip=(bits >> 32) & 1,
+    )
+
+
+def augment_image(image: Image.Image, drawn: Augmentation) -> Image.Image:
+    """Crop and mirror one image the way per-sample pipelines do: pad with black, cut, flip."""
+    top, left = int(drawn.top), int(drawn.left)
+    padded = ImageOps.expand(image, border=PADDING)
+    cropped = padded.crop((left, top, left + SIZE, top + SIZE))
+    return cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if drawn.flip else cropped
+
+
+def augment_batch(images: Tensor, drawn: Augmentation) -> Tensor:
+    """Crop and mirror a whole batch with one indexing, where the images are.
+
+    Args:
+        images: (batch, 3, 32, 32) uint8, on any device.
+        drawn: Arrays of shape (batch,).
+    """
+    padded = torch.nn.functional.pad(images, (PADDING,) * 4)  # (batch, 3, 40, 40)
+    top, left, flip = (
+        torch.from_numpy(np.asarray(part, dtype=np.int64)).to(images.device, non_blocking=True)
+        for part in drawn
+    )
+    steps = torch.arange(SIZE, device=images.device)
+    rows = top[:, None] + steps  # (batch, 32)
+    columns = left[:, None] + torch.where(flip[:, None] == 1, SIZE - 1 - steps, steps)
+    batch = torch.arange(len(images), device=images.device)
+    channels = torch.arange(images.shape[1], device=images.device)
+    return padded[
+        batch[:, None, None, None],
+        channels[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Map uint8 (..., 3, h, w) to float32 with the mean and deviation of CIFAR-10's channels.
+
+    Divides, subtracts and divides in this order for one image and for many, so that both give
+    the same bits.
+    """
+    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
+    return images.to(torch.float32).div_(255).sub_(mean).div_(std)

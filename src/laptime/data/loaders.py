@@ -1,0 +1,250 @@
+"""Datasets to batches: sample by sample, batch by batch, or on the device; one protocol."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from laptime.data.augment import (
+    augment_batch,
+    augment_image,
+    augmentation,
+    normalise,
+    shuffled,
+)
+from laptime.data.dataset import ImageDataset, MapDataset
+from laptime.errors import SettingsError
+from laptime.settings import LoaderSettings
+
+Batch = tuple[Tensor, Tensor]
+Keys = tuple[int, npt.NDArray[np.int64]]
+
+
+class Loader(Protocol):
+    """Batches of one dataset, epoch by epoch."""
+
+    num_samples: int
+    num_steps: int
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Return the batches of an epoch, from a step on: (images, labels) each."""
+
+
+class EpochKeys(Sampler[Any]):
+    """Which samples make each batch: (epoch, indices), a pure function of seed and epoch.
+
+    The epoch travels with the indices because persistent workers keep the dataset that they
+    were started with: what is set on it later never reaches them.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, seed: int, *, shuffle: bool) -> None:
+        self._num_samples, self._batch_size = num_samples, batch_size
+        self._seed, self._shuffle = seed, shuffle
+        self.num_steps = -(-num_samples // batch_size)
+        self.epoch, self.first_step = 1, 0
+
+    def __len__(self) -> int:
+        """Return the number of batches still to come in this epoch."""
+        return self.num_steps - self.first_step
+
+    def __iter__(self) -> Iterator[Keys]:
+        """Yield the keys of each batch."""
+        order = (
+            shuffled(self._num_samples, self._seed, self.epoch)
+            if self._shuffle
+            else np.arange(self._num_samples)
+        )
+        for step in range(self.first_step, self.num_steps):
+            start = step * self._batch_size
+            yield self.epoch, order[start : start + self._batch_size]
+
+
+class SampleKeys(Sampler[Any]):
+    """The same keys, one (epoch, index) pair a sample, as a DataLoader asks a map-style dataset."""
+
+    def __init__(self, keys: EpochKeys) -> None:
+        self._keys = keys
+
+    def __len__(self) -> int:
+        """Return the number of batches still to come in this epoch."""
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield the list of pairs that makes each batch."""
+        for epoch, indices in self._keys:
+            yield [(epoch, index) for index in indices.tolist()]
+
+
+class SampleImages(Dataset[Any]):
+    """One image at a time through pillow, as most scripts do."""
+
+    def __init__(self, dataset: ImageDataset, seed: int, *, augment: bool) -> None:
+        self._images, self._labels = dataset.images, dataset.labels
+        self._seed, self._augment = seed, augment
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        """Return the normalised image (3, 32, 32) float32 and its label."""
+        epoch, index = key
+        image = Image.fromarray(self._images[index].transpose(1, 2, 0))
+        if self._augment:
+            image = augment_image(image, augmentation(index, self._seed, epoch))
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return normalise(pixels), int(self._labels[index])
+
+
+class BatchImages(Dataset[Any]):
+    """A whole batch at a time: one indexing crops and mirrors all of its images."""
+
+    def __init__(
+        self, dataset: ImageDataset, seed: int, *, augment: bool, device: torch.device
+    ) -> None:
+        self._images = _tensor_of(dataset.images).to(device)
+        self._labels = _tensor_of(dataset.labels).to(device)
+        self._seed, self._augment = seed, augment
+
+    def __getitem__(self, key: Keys) -> Batch:
+        """Return normalised images (batch, 3, 32, 32) float32 and labels (batch,) int64."""
+        epoch, indices = key
+        chosen = torch.from_numpy(indices).to(self._images.device)
+        images = self._images[chosen]
+        if self._augment:
+            drawn = augmentation(indices.astype(np.uint64), self._seed, epoch)
+            images = augment_batch(images, drawn)
+        return normalise(images), self._labels[chosen]
+
+
+class ForeignSamples(Dataset[Any]):
+    """A dataset of the user's, unchanged; the epoch in the key is dropped."""
+
+    def __init__(self, dataset: MapDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        """Return what the user's dataset returns."""
+        return self._dataset[key[1]]
+
+
+class WorkerLoader:
+    """Batches through torch's DataLoader."""
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        keys: EpochKeys,
+        settings: LoaderSettings,
+        num_samples: int,
+        seed: int,
+        *,
+        whole_batches: bool,
+        pin_memory: bool,
+    ) -> None:
+        self.num_samples, self.num_steps = num_samples, keys.num_steps
+        self._keys, self._seed = keys, seed
+        self._generator = torch.Generator()
+        sampling: dict[str, Any] = (
+            {"sampler": keys, "batch_size": None}
+            if whole_batches
+            else {"batch_sampler": SampleKeys(keys)}
+        )
+        self._loader = DataLoader(
+            dataset,
+            **sampling,
+            **worker_options(settings),
+            pin_memory=pin_memory,
+            generator=self._generator,
+            worker_init_fn=ignore_interrupts,
+        )
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Return the batches of an epoch, from a step on."""
+        self._keys.epoch, self._keys.first_step = epoch, first_step
+        # Workers' own seeds follow from (seed, epoch) too: a user's random transform differs
+        # between epochs and is repeatable for the same number of workers.
+        self._generator.manual_seed((self._seed + (epoch << 32)) % 2**63)
+        return iter(self._loader)
+
+
+class DeviceLoader:
+    """Batches made where the images already are: no worker, no copy."""
+
+    def __init__(self, dataset: BatchImages, keys: EpochKeys, num_samples: int) -> None:
+        self.num_samples, self.num_steps = num_samples, keys.num_steps
+        self._dataset, self._keys = dataset, keys
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Return the batches of an epoch, from a step on."""
+        self._keys.epoch, self._keys.first_step = epoch, first_step
+        return (self._dataset[key] for key in self._keys)
+
+
+def build_loader(
+    dataset: ImageDataset | MapDataset,
+    settings: LoaderSettings,
+    seed: int,
+    device: torch.device,
+    *,
+    train: bool,
+) -> Loader:
+    """Build the loader of a training set (shuffled, augmented) or of a test set (in order, plain).
+
+    Raises:
+        SettingsError: A user's own dataset meets a loader that only knows images in memory.
+    """
+    keys = EpochKeys(len(dataset), settings.batch_size, seed, shuffle=train)
+    pin_memory = settings.pin_memory and device.type == "cuda"
+    if not isinstance(dataset, ImageDataset):
+        if settings.loader != "sample":
+            raise SettingsError(
+                f"loader is {settings.loader!r}, but data from a factory comes sample by sample. "
+                f"Use --loader sample."
+            )
+        return WorkerLoader(
+            ForeignSamples(dataset), keys, settings, len(dataset), seed,
+            whole_batches=False, pin_memory=pin_memory,
+        )  # fmt: skip
+    if settings.loader == "device":
+        images = BatchImages(dataset, seed, augment=train, device=device)
+        return DeviceLoader(images, keys, len(dataset))
+    whole_batches = settings.loader == "batch"
+    samples: Dataset[Any] = (
+        BatchImages(dataset, seed, augment=train, device=torch.device("cpu"))
+        if whole_batches
+        else SampleImages(dataset, seed, augment=train)
+    )
+    return WorkerLoader(
+        samples, keys, settings, len(dataset), seed,
+        whole_batches=whole_batches, pin_memory=pin_memory,
+    )  # fmt: skip
+
+
+def worker_options(settings: LoaderSettings) -> dict[str, Any]:
+    """Return the DataLoader's arguments about workers; without workers it refuses most of them."""
+    if settings.num_workers == 0:
+        return {"num_workers": 0}
+    return {
+        "num_workers": settings.num_workers,
+        "prefetch_factor": settings.prefetch_factor,
+        "persistent_workers": settings.persistent_workers,
+    }
+
+
+def ignore_interrupts(worker_id: int) -> None:  # noqa: ARG001 - the DataLoader passes it
+    """Leave Ctrl-C to the training process: a worker that dies of it takes the last step along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _tensor_of(array: npt.NDArray[Any]) -> Tensor:
+    """Wrap a read-only array without copying it; nothing here writes to the tensor."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)

@@ -1,0 +1,209 @@
+"""Records to sentences: what limits a run, whether it learned, and what to type next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from laptime.phase import Phase
+from laptime.record import EpochRecord, RunRecord
+from laptime.units import (
+    render_count,
+    render_duration,
+    render_percent,
+    render_share,
+    seconds,
+)
+
+WORTH_SAYING = 0.10
+"""A share of the epoch below which nothing is said about a phase."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a run shows: the rule that fired, in words, and a command that follows."""
+
+    code: str
+    sentence: str
+    next_command: str | None = None
+
+
+def findings(record: RunRecord) -> list[Finding]:
+    """Return what the run shows, what matters most first; empty without a whole epoch."""
+    if not record.epochs or record.status == "diverged":
+        return _of_failure(record)
+    limit = limit_finding(record)
+    learned = learning_finding(record)
+    return [finding for finding in (learned, limit) if finding]
+
+
+def steady_epochs(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
+    """Return the epochs that timing means rest on: not the first, which is cold, nor resumed ones.
+
+    A run that has no other epoch is described by what it has.
+    """
+    whole = [epoch for epoch in epochs if epoch.segments == 1]
+    return [epoch for epoch in whole if epoch.epoch > 1] or whole or list(epochs)
+
+
+def limit_finding(record: RunRecord) -> Finding | None:
+    """Return what the largest avoidable share of a steady epoch is, and the most that it could save.
+
+    The bound is Amdahl's: the whole share gone, everything else unchanged. Whether a change
+    reaches it, an experiment must show.
+    """
+    epochs = steady_epochs(record.epochs)
+    wall_ns = sum(epoch.wall_ns for epoch in epochs)
+    if not wall_ns or epochs[0].mode == "off":
+        return None
+    shares = {rule: rule.spent_ns(epochs) / wall_ns for rule in _RULES}
+    rule, share = max(shares.items(), key=lambda item: item[1])
+    if share < WORTH_SAYING:
+        return _compute_bound(record, epochs, wall_ns)
+    per_epoch_s = seconds(rule.spent_ns(epochs)) / len(epochs)
+    sentence = (
+        f"{rule.sentence} It takes {render_share(share)} of an epoch "
+        f"({render_duration(per_epoch_s)}): removing all of it would save at most that."
+    )
+    return Finding(rule.code, sentence, rule.next_command(record))
+
+
+def learning_finding(record: RunRecord) -> Finding | None:
+    """Return a finding when nothing was learned: accuracy at chance, or a loss that does not fall.
+
+    Chance is 1 / classes; accuracy counts as above it beyond three standard errors of a
+    binomial count.
+    """
+    last = record.epochs[-1]
+    classes = record.data.num_classes
+    if classes and last.samples:
+        chance = 1 / classes
+        error = math.sqrt(chance * (1 - chance) / last.samples)
+        if last.accuracy <= chance + 3 * error:
+            return Finding(
+                "nothing_learned",
+                f"Nothing was learned: the last epoch's top-1 is {render_percent(last.accuracy)} "
+                f"({render_count(last.correct)} of {render_count(last.samples)}), and guessing among "
+                f"{classes} classes gives {render_percent(chance)}. "
+                f"These times are true; this is not a training.",
+                _again(record, lr=record.settings["lr"] / 10),
+            )
+    first = record.epochs[0]
+    if len(record.epochs) > 1 and (last.loss is None or (first.loss or 0) <= last.loss):
+        shown = "not finite" if last.loss is None else f"{last.loss:.3f}"
+        return Finding(
+            "loss_does_not_fall",
+            f"The loss does not fall: {first.loss or 0:.3f} in epoch {first.epoch}, {shown} in "
+            f"epoch {last.epoch}.",
+            _again(record, lr=record.settings["lr"] / 10),
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A part of an epoch that a change could shrink."""
+
+    code: str
+    sentence: str
+    spent_ns: Callable[[Sequence[EpochRecord]], int]
+    next_command: Callable[[RunRecord], str]
+
+
+def _phase_sum(*phases: Phase) -> Callable[[Sequence[EpochRecord]], int]:
+    return lambda epochs: sum(epoch.phases_ns[phase] for epoch in epochs for phase in phases)
+
+
+def _waiting(epochs: Sequence[EpochRecord]) -> int:
+    """Return the wait for data past the loader's start and end, which have a rule of their own."""
+    edges = _phase_sum(Phase.LOADER_START, Phase.LOADER_END)(epochs)
+    return sum(epoch.loading_ns for epoch in epochs) - edges
+
+
+def _faster_loader(record: RunRecord) -> str:
+    if record.data.name in _OWN_DATA and record.settings["loader"] == "sample":
+        return _again(record, loader="batch")
+    return _again(record, num_workers=max(1, 2 * record.settings["num_workers"]))
+
+
+def _again(record: RunRecord, **changes: object) -> str:
+    """Return the command that runs the same again with something changed."""
+    settings = {**record.settings, **changes}
+    defaults = _default_settings()
+    words = [
+        f"--{name.replace('_', '-')} {_word(value)}"
+        for name, value in settings.items()
+        if value != defaults[name] and value is not None
+    ]
+    return " ".join(["laptime train", *words])
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return text if text.isascii() and not set(text) & set(" '\"\\$`;&|<>()*?[]#~") else f"'{text}'"
+
+
+def _default_settings() -> dict[str, object]:
+    from laptime.settings import RunSettings
+
+    return RunSettings().flat()
+
+
+_OWN_DATA = {"synthetic", "cifar10", "folder"}
+
+_RULES = (
+    _Rule(
+        "loader_bound",
+        "Limit: data loading. The training stands still until a batch is ready.",
+        _waiting,
+        _faster_loader,
+    ),
+    _Rule(
+        "start_up_bound",
+        "Limit: the loader's start and end. Workers are started for every epoch.",
+        _phase_sum(Phase.LOADER_START, Phase.LOADER_END),
+        lambda record: _again(record, persistent_workers=True),
+    ),
+    _Rule(
+        "evaluation_bound",
+        "Limit: evaluation on the test set, after every epoch.",
+        _phase_sum(Phase.EVALUATION),
+        lambda record: _again(record, evaluate=False),
+    ),
+    _Rule(
+        "checkpoint_bound",
+        "Limit: writing checkpoints.",
+        _phase_sum(Phase.CHECKPOINT),
+        lambda record: _again(record, checkpoint_every=0),
+    ),
+    _Rule(
+        "logging_bound",
+        "Limit: logging.",
+        _phase_sum(Phase.LOGGING),
+        lambda record: _again(record),
+    ),
+)
+
+
+def _compute_bound(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: int) -> Finding:
+    loading = sum(epoch.loading_ns for epoch in epochs) / wall_ns
+    training = sum(epoch.training_ns for epoch in epochs) / wall_ns
+    sentence = (
+        f"Limit: computing, {render_share(training)} of an epoch. "
+        f"Perfect loading would save at most {render_share(loading)}: stop tuning it."
+    )
+    changed = "precision" if record.settings["channels_last"] else "channels_last"
+    value: object = "bf16" if changed == "precision" else True
+    return Finding("compute_bound", sentence, _again(record, **{changed: value}))
+
+
+def _of_failure(record: RunRecord) -> list[Finding]:
+    if record.status != "diverged":
+        return []
+    sentence = f"Diverged: {record.reason}. What was measured until then is kept."
+    return [Finding("diverged", sentence, _again(record, lr=record.settings["lr"] / 10))]

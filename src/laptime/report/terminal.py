@@ -1,0 +1,224 @@
+"""A run as lines of text: what it was, a row an epoch, where the time went, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from laptime.errors import printable
+from laptime.phase import TRAINING, Phase
+from laptime.record import EpochRecord, RunRecord
+from laptime.report.findings import findings, steady_epochs
+from laptime.units import (
+    render_bytes,
+    render_count,
+    render_duration,
+    render_percent,
+    render_rate,
+    render_seconds,
+    render_share,
+    seconds,
+)
+
+_BAR_WIDTH = 60
+
+DATA_NAMES = {"cifar10": "CIFAR-10", "synthetic": "synthetic", "folder": "folder"}
+
+
+def render_run(record: RunRecord) -> list[str]:
+    """Return everything that is printed of a run, line by line."""
+    rows = [epoch_line(epoch) for epoch in record.epochs]
+    return [*header_lines(record), "", columns_line(record), *rows, *closing_lines(record)]
+
+
+def header_lines(record: RunRecord) -> list[str]:
+    """Return what was trained, on what, with what, where."""
+    settings, data, machine = record.settings, record.data, record.environment
+    workers = settings["num_workers"]
+    model = settings["model"]
+    shape = [] if model != "resnet18" else _differences(settings, width=64, norm="batch")
+    parts = [
+        ", ".join([model, *shape, f"{render_count(record.parameters)} parameters"]),
+        f"{DATA_NAMES.get(data.name, data.name)}, {data.label}, {render_count(data.train_samples)} images"
+        if data.num_classes
+        else f"{data.name}, {data.label}, {render_count(data.train_samples)} samples",
+    ]
+    how = [
+        f"{settings['optimizer']} lr {settings['lr']:g}",
+        f"batch {settings['batch_size']}",
+        f"{settings['loader']} loader, {workers} worker{'' if workers == 1 else 's'}",
+        f"seed {settings['seed']}",
+        settings["precision"],
+    ]
+    where = [
+        f"{machine.device_name}" + ("" if machine.device == "cpu" else f" ({machine.device})"),
+        f"{machine.cpus_usable} of {machine.cpus_total} cores",
+        render_bytes(machine.memory_bytes),
+        f"torch {machine.torch}, {machine.threads} thread{'' if machine.threads == 1 else 's'}",
+    ]
+    lines = [" · ".join(parts), ", ".join(how), ", ".join(where)]
+    return [printable(line) for line in lines]
+
+
+def columns_line(record: RunRecord) -> str:
+    """Return the head of the table."""
+    tested = "   test loss  test top-1" if record.settings["evaluate"] else ""
+    return (
+        f"{'':<10}{'loss':>8}{'top-1':>10}{'loading':>10}{'training':>10}{'other':>8}"
+        f"{'total s':>10}{tested}"
+    )
+
+
+def epoch_line(epoch: EpochRecord) -> str:
+    """Return one epoch's row: loss and training top-1 over all its samples, then seconds."""
+    mark = "  resumed" if epoch.segments > 1 else "  cold" if epoch.epoch == 1 else ""
+    loss = f"{epoch.loss:.3f}" if epoch.loss is not None else "NaN"
+    times = (epoch.loading_ns, epoch.training_ns, epoch.other_ns, epoch.wall_ns)
+    row = f"{f'epoch {epoch.epoch}':<10}{loss:>8}{render_percent(epoch.accuracy):>10}"
+    row += _times(*map(seconds, times))
+    if epoch.test_loss is not None and epoch.test_accuracy is not None:
+        row += f"{epoch.test_loss:>12.3f}{render_percent(epoch.test_accuracy):>12}"
+    return row + mark
+
+
+def closing_lines(record: RunRecord) -> list[str]:
+    """Return totals, the ledger, the best epoch, our own cost, what limits the run, what to type."""
+    lines: list[str] = []
+    if record.epochs:
+        lines += [*_totals(record), "", *_ledger(record), ""]
+    for finding in findings(record):
+        lines.append(finding.sentence)
+        if finding.next_command:
+            lines.append(f"Next:  {finding.next_command}")
+    return [*lines, *_ending(record)]
+
+
+def _totals(record: RunRecord) -> list[str]:
+    epochs = record.epochs
+    sums = [
+        seconds(sum(getattr(epoch, name) for epoch in epochs))
+        for name in ("loading_ns", "training_ns", "other_ns", "wall_ns")
+    ]
+    setup_s = seconds(record.setup_ns)
+    lines = [
+        f"{'total':<28}{_times(*sums)}  + set-up {render_seconds(setup_s)} s"
+        f" = run {render_seconds(setup_s + sums[-1])} s"
+    ]
+    steady = steady_epochs(epochs)
+    if len(epochs) > 1 and len(steady) > 1:
+        means = [
+            seconds(sum(getattr(epoch, name) for epoch in steady)) / len(steady)
+            for name in ("loading_ns", "training_ns", "other_ns", "wall_ns")
+        ]
+        name = f"mean of {len(steady)}" if len(steady) + 1 != len(epochs) else (
+            f"mean 2-{epochs[-1].epoch}"
+        )  # fmt: skip
+        walls = [seconds(epoch.wall_ns) for epoch in steady]
+        spread = f"  from {render_seconds(min(walls))} to {render_seconds(max(walls))}"
+        lines.append(f"{name:<28}{_times(*means)}{spread}")
+    best = record.best
+    if best:
+        lines.append(
+            f"best epoch's training top-1: {render_percent(best.accuracy)} "
+            f"({render_count(best.correct)} of {render_count(best.samples)}, epoch {best.epoch})"
+        )
+    return lines
+
+
+def _times(*values_s: float) -> str:
+    widths = (10, 10, 8, 10)
+    return "".join(f"{render_seconds(v):>{w}}" for v, w in zip(values_s, widths, strict=True))
+
+
+def _ledger(record: RunRecord) -> list[str]:
+    """Return the bar of the steady epochs, its phases, and what the measuring cost."""
+    epochs = steady_epochs(record.epochs)
+    wall_ns = sum(epoch.wall_ns for epoch in epochs)
+    mode = epochs[0].mode
+    if mode == "off" or not wall_ns:
+        return ["timing was off: only the total is measured"]
+    shares = {
+        name: sum(getattr(epoch, f"{name}_ns") for epoch in epochs) / wall_ns
+        for name in ("loading", "training", "other")
+    }
+    bar = "  ".join(
+        f"{name} {'█' * round(_BAR_WIDTH * share)} {render_share(share)}"
+        for name, share in shares.items()
+    )
+    spans = _names(epochs)
+    rate = sum(epoch.samples for epoch in epochs) / seconds(wall_ns)
+    lines = [bar, _phases(epochs, wall_ns), f"over {spans}: {render_rate(rate)} samples/s"]
+    lines[-1] += f", timed in mode {mode}"
+    if epochs[0].device_ns is not None:
+        lines += _device(epochs)
+    if record.overhead:
+        lines.append(
+            f"laptime's own cost {record.overhead.per_step_us:.1f} us a step "
+            f"({render_share(record.overhead.share)}); garbage collection held back inside epochs"
+        )
+    return lines
+
+
+def _phases(epochs: Sequence[EpochRecord], wall_ns: int) -> str:
+    """Return every phase's share; those that a CPU does not have print n/a."""
+    on_cpu = epochs[0].mode == "host" and not any(
+        epoch.phases_ns[phase] for epoch in epochs for phase in (Phase.TRANSFER, Phase.SYNC)
+    )
+    words = []
+    for phase in Phase:
+        spent = sum(epoch.phases_ns[phase] for epoch in epochs)
+        absent = on_cpu and phase in {Phase.TRANSFER, Phase.SYNC}
+        if spent or absent:
+            words.append(f"{phase.value} {'n/a' if absent else render_share(spent / wall_ns)}")
+    return " · ".join(words)
+
+
+def _device(epochs: Sequence[EpochRecord]) -> list[str]:
+    """Return what the device ledger adds, and what a stopwatch that does not wait would say."""
+    parts = [epoch.device_ns for epoch in epochs if epoch.device_ns]
+    count = len(parts)
+    stall, hidden, gap = (
+        seconds(sum(getattr(part, f"{name}_ns") for part in parts)) / count
+        for name in ("stall", "hidden", "host_gap")
+    )
+    naive = seconds(
+        sum(part.host_phases_ns[p] for part in parts for p in TRAINING if p is not Phase.SYNC)
+    )
+    invalid = sum(part.invalid_windows for part in parts)
+    windows = sum(part.windows for part in parts)
+    lines = [
+        f"GPU starved {render_duration(stall)} an epoch; {render_duration(hidden)} of the wait was "
+        f"hidden behind it; idle between steps for other reasons {render_duration(gap)}",
+        f"a stopwatch that does not wait would say: training {naive / count:.3f} s an epoch "
+        f"(wrong)",
+    ]
+    if invalid:
+        lines.append(
+            f"{invalid} of {windows} windows do not close: the device attribution is not valid"
+        )
+    return lines
+
+
+def _names(epochs: Sequence[EpochRecord]) -> str:
+    first, last = epochs[0].epoch, epochs[-1].epoch
+    if first == last:
+        return f"epoch {first}" + (", which is cold" if first == 1 else "")
+    return f"epochs {first}-{last}"
+
+
+def _ending(record: RunRecord) -> list[str]:
+    """Return how the run ended, where it is, and how to go on."""
+    lines = []
+    if record.status in {"failed", "out_of_memory"}:
+        lines.append(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}")
+    if record.status == "interrupted":
+        lines.append(f"Interrupted: {record.reason}.")
+        lines.append(f"Next:  laptime train --resume {record.directory}")
+    lines.append(f"Record: {record.directory}")
+    return [printable(line) for line in lines]
+
+
+def _differences(settings: Mapping[str, object], **defaults: object) -> list[str]:
+    """Return the settings that are not as usual, as words."""
+    return [
+        f"{name} {settings[name]}" for name, usual in defaults.items() if settings[name] != usual
+    ]

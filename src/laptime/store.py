@@ -1,0 +1,281 @@
+"""A run directory: what is in it, written through the disk door; read, listed, repaired."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+from pydantic import ValidationError
+
+from laptime.errors import StoreError
+from laptime.files import (
+    append_lines,
+    disk_errors,
+    keep_lines,
+    make_directory,
+    read_json,
+    read_lines,
+    sync_file,
+    write_json,
+)
+from laptime.record import (
+    SCHEMA,
+    DataRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    Overhead,
+    RunRecord,
+    Status,
+    StepRecord,
+    WindowRecord,
+)
+from laptime.settings import Frozen, RunSettings, build_settings
+from laptime.timing.clock import calendar_now
+
+Row = TypeVar("Row", StepRecord, WindowRecord, EpochRecord)
+
+
+class StatusRecord(Frozen):
+    """What changes during a run: written whenever it does."""
+
+    schema_number: int = SCHEMA
+    status: Status = "running"
+    reason: str | None = None
+    parameters: int = 0
+    setup_ns: int = 0
+    resumed: int = 0
+    weights_sha256: str | None = None
+    overhead: Overhead | None = None
+    host: str
+    process: int
+    process_started_s: float
+    """When the process was created, in seconds since the epoch: process numbers are used again."""
+
+
+class RunDirectory:
+    """One run's files.
+
+    A line of a log is whole or absent; every other file is replaced atomically. Readers never
+    change anything.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.steps = path / "steps.jsonl"
+        self.windows = path / "windows.jsonl"
+        self.epochs = path / "epochs.jsonl"
+
+    @property
+    def id(self) -> str:
+        """The name of the run: the name of its directory."""
+        return self.path.name
+
+    def write_start(
+        self, settings: RunSettings, environment: EnvironmentRecord, data: DataRecord
+    ) -> None:
+        """Write what is known before the first step."""
+        write_json(self.path / "settings.json", settings.flat())
+        write_json(self.path / "environment.json", environment.model_dump(mode="json"))
+        write_json(self.path / "data.json", data.model_dump(mode="json"))
+
+    def write_status(self, status: StatusRecord) -> None:
+        """Replace the status."""
+        write_json(self.path / "status.json", status.model_dump(mode="json"))
+
+    def append_steps(self, rows: Sequence[StepRecord]) -> None:
+        """Add steps, in order; :meth:`sync_logs` makes them durable."""
+        append_lines(self.steps, [row.model_dump_json() for row in rows], durable=False)
+
+    def append_window(self, row: WindowRecord) -> None:
+        """Add a window; :meth:`sync_logs` makes it durable."""
+        append_lines(self.windows, [row.model_dump_json()], durable=False)
+
+    def append_epoch(self, row: EpochRecord) -> None:
+        """Add an epoch; its phases have been checked to sum to its wall time."""
+        append_lines(self.epochs, [row.model_dump_json()], durable=True)
+
+    def sync_logs(self) -> None:
+        """Make steps and windows durable: before a checkpoint declares that they are there."""
+        sync_file(self.steps)
+        sync_file(self.windows)
+
+    def rewind(self, *, epochs: int, step_rows: int, window_rows: int) -> None:
+        """Cut the logs back to a checkpoint: what came after it will be run again."""
+        kept = [row.epoch for row in self.read_epochs() if row.epoch <= epochs]
+        keep_lines(self.epochs, len(kept))
+        keep_lines(self.steps, step_rows)
+        keep_lines(self.windows, window_rows)
+
+    def read_settings(self) -> RunSettings:
+        """Read the settings that the run was started with."""
+        return build_settings(read_json(self.path / "settings.json"))
+
+    def read_status(self) -> StatusRecord:
+        """Read the status as written."""
+        return _validate(StatusRecord, read_json(self.path / "status.json"), self.path)
+
+    def read_data(self) -> DataRecord:
+        """Read what the run was trained on."""
+        return _validate(DataRecord, read_json(self.path / "data.json"), self.path)
+
+    def read_epochs(self) -> list[EpochRecord]:
+        """Read the finished epochs."""
+        return _rows(EpochRecord, self.epochs)
+
+    def read_steps(self) -> list[StepRecord]:
+        """Read the steps."""
+        return _rows(StepRecord, self.steps)
+
+    def read_windows(self) -> list[WindowRecord]:
+        """Read the windows."""
+        return _rows(WindowRecord, self.windows)
+
+    def read_record(self) -> RunRecord:
+        """Read everything as one record.
+
+        A run whose process is gone without a word is ``interrupted``, whatever its file says.
+
+        Raises:
+            StoreError: A file is missing or damaged.
+        """
+        status = self.read_status()
+        gone = status.status == "running" and not is_alive(status)
+        return RunRecord(
+            id=self.id,
+            directory=str(self.path),
+            status="interrupted" if gone else status.status,
+            reason="its process ended without a word" if gone else status.reason,
+            settings=read_json(self.path / "settings.json"),
+            environment=_validate(
+                EnvironmentRecord, read_json(self.path / "environment.json"), self.path
+            ),
+            data=self.read_data(),
+            parameters=status.parameters,
+            setup_ns=status.setup_ns,
+            epochs=tuple(self.read_epochs()),
+            weights_sha256=status.weights_sha256,
+            overhead=status.overhead,
+            resumed=status.resumed,
+        )
+
+
+def new_status() -> StatusRecord:
+    """Return the status of a run that this process is beginning."""
+    return StatusRecord(
+        host=socket.gethostname(),
+        process=os.getpid(),
+        process_started_s=psutil.Process().create_time(),
+    )
+
+
+def is_alive(status: StatusRecord) -> bool:
+    """Return whether the process that wrote the status still runs, as far as this host can tell."""
+    if status.host != socket.gethostname():
+        return True
+    try:
+        started_s = psutil.Process(status.process).create_time()
+    except psutil.Error:
+        return False
+    return bool(abs(started_s - status.process_started_s) < 1.0)
+
+
+def create_run(runs_dir: Path, model: str) -> RunDirectory:
+    """Create a run directory with a name of its own.
+
+    Raises:
+        StoreError: The disk refuses.
+    """
+    word = re.sub(r"[^a-z0-9]+", "-", model.lower().rpartition(":")[2] or "model").strip("-")[:40]
+    stamp = calendar_now().strftime("%Y-%m-%dT%H-%M-%S")
+    run = RunDirectory(runs_dir / f"{stamp}_{word}_{secrets.token_hex(3)}")
+    make_directory(run.checkpoints)
+    return run
+
+
+def remove_run(run: RunDirectory) -> None:
+    """Remove a run that could not begin."""
+    shutil.rmtree(run.path, ignore_errors=True)
+
+
+def check_free_space(directory: Path, needed_bytes: int) -> None:
+    """Refuse to begin what the disk could not hold.
+
+    Raises:
+        StoreError: Less is free on the file system of the directory.
+    """
+    make_directory(directory)
+    with disk_errors(directory, "cannot be read"):
+        free = shutil.disk_usage(directory).free
+    if free < needed_bytes:
+        raise StoreError(
+            f"{directory} has {free / 1e6:,.0f} MB free, but the checkpoints of this run need "
+            f"{needed_bytes / 1e6:,.0f} MB. Free space, or use another --runs-dir."
+        )
+
+
+def list_runs(runs_dir: Path) -> list[RunDirectory]:
+    """Return the runs in a directory, oldest first; what is no run is passed over."""
+    if not runs_dir.is_dir():
+        return []
+    with disk_errors(runs_dir, "cannot be read"):
+        found = [path for path in runs_dir.iterdir() if (path / "status.json").is_file()]
+    return [RunDirectory(path) for path in sorted(found, key=lambda path: path.name)]
+
+
+def find_run(runs_dir: Path, name: str | None) -> RunDirectory:
+    """Return a run by its path, its name or the beginning or end of it; without one, the newest.
+
+    Raises:
+        StoreError: There is none, or more than one.
+    """
+    if name and (Path(name) / "status.json").is_file():
+        return RunDirectory(Path(name))
+    runs = list_runs(runs_dir)
+    if not runs:
+        raise StoreError(
+            f"{runs_dir} holds no run to resume. Leave --resume out, or name another --runs-dir."
+        )
+    if name is None:
+        return runs[-1]
+    matches = [run for run in runs if run.id == name] or [
+        run for run in runs if run.id.startswith(name) or run.id.endswith(name)
+    ]
+    if len(matches) != 1:
+        count = "no run" if not matches else f"{len(matches)} runs"
+        raise StoreError(f"{name!r} names {count} in {runs_dir}. `laptime list` shows them.")
+    return matches[0]
+
+
+Model = TypeVar("Model", bound=Frozen)
+
+
+def _validate(model: type[Model], document: Any, path: Path) -> Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        what = error.errors()[0]
+        field = ".".join(map(str, what["loc"])) or "document"
+        raise StoreError(
+            f"{path} is damaged or of another version of laptime ({field}: {what['msg']}). "
+            f"Use another run."
+        ) from error
+
+
+def _rows(model: type[Row], path: Path) -> list[Row]:
+    return list(_parsed(model, read_lines(path), path))
+
+
+def _parsed(model: type[Row], lines: Iterable[str], path: Path) -> Iterable[Row]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield model.model_validate_json(line)
+        except ValidationError as error:
+            raise StoreError(f"{path} is damaged in line {number}. Use another run.") from error

@@ -1,0 +1,78 @@
+"""Planted costs on this machine, in half a minute: does laptime measure truly here?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from laptime.record import EpochRecord
+from laptime.studies.planted import Comparison, Planted, compare, run_planted
+from laptime.timing.overhead import measure_step_overhead_ns
+from laptime.training.job import build_timer
+
+SHORT = (
+    Planted("sleeping", dataset_s=0.02),
+    Planted("sleeping", 0.01, 0.005, 0.01, 0.005),
+    Planted("busy", forward_s=0.02),
+    Planted("busy", 0.01, 0.005, 0.01, 0.005),
+    Planted("memory", backward_s=0.02),
+    Planted("memory", optimizer_s=0.02),
+    Planted("sleeping", 0.04, 0.005, 0.01, 0.005, num_workers=2, steps=24),
+    Planted("sleeping", 0.005, 0.01, 0.02, 0.01, num_workers=1, steps=24),
+)
+"""The configurations that a user's machine is tried with."""
+
+OVERHEAD_LIMIT_US = 20.0
+
+
+@dataclass(frozen=True)
+class Selftest:
+    """What was planted and found, and what the bookkeeping costs."""
+
+    comparisons: tuple[Comparison, ...]
+    configurations: int
+    per_step_us: float
+
+    @property
+    def missed(self) -> tuple[Comparison, ...]:
+        """Comparisons outside of their tolerance."""
+        return tuple(c for c in self.comparisons if not c.holds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every planted cost was found and the bookkeeping is cheap enough."""
+        return not self.missed and self.per_step_us <= OVERHEAD_LIMIT_US
+
+
+def run_selftest(
+    configurations: Iterable[Planted] = SHORT,
+    on_configuration: Callable[[Planted, list[Comparison]], None] = lambda planted, found: None,  # noqa: ARG005
+) -> Selftest:
+    """Run each configuration and a control without cost; compare what was found with the truth.
+
+    Takes about 15 s with the default configurations.
+    """
+    chosen = tuple(configurations)
+    comparisons: list[Comparison] = []
+    with tempfile.TemporaryDirectory(prefix="laptime-selftest-") as scratch:
+        for number, planted in enumerate(chosen):
+            found = run_configuration(planted, Path(scratch) / str(number))
+            on_configuration(planted, found)
+            comparisons += found
+    overhead_ns = measure_step_overhead_ns(lambda: build_timer("host", torch.device("cpu"))[1])
+    return Selftest(tuple(comparisons), len(chosen), overhead_ns / 1e3)
+
+
+def run_configuration(planted: Planted, directory: Path) -> list[Comparison]:
+    """Run one configuration beside its control; each record's phases must sum to its wall."""
+    control = _record(planted.control(), directory / "control")
+    record, truth = run_planted(planted, directory / "planted")
+    return compare(planted, record, truth, control)
+
+
+def _record(planted: Planted, directory: Path) -> EpochRecord:
+    return run_planted(planted, directory)[0]

@@ -1,0 +1,147 @@
+"""Facts of machine and software that a timing depends on; usable CPUs and memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+import laptime
+from laptime.record import EnvironmentRecord
+
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_LAUNCH_BLOCKING",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "LD_PRELOAD",
+)
+"""Variables that change timing. Only these are stored: others may hold secrets."""
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def collect_environment(device: str) -> EnvironmentRecord:
+    """Ask the machine, torch and git for what a reader needs to judge a timing."""
+    import torch
+
+    memory = psutil.virtual_memory()
+    limit = memory_limit_bytes()
+    sha, dirty = _git_state()
+    on_cuda = device.startswith("cuda")
+    return EnvironmentRecord(
+        cpu=cpu_name(),
+        cpus_usable=usable_cpus(),
+        cpus_total=os.cpu_count() or 1,
+        memory_bytes=memory.total,
+        memory_usable_bytes=min(memory.available, limit or memory.available),
+        shm_bytes=_shm_bytes(),
+        platform=platform.platform(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        laptime=laptime.__version__,
+        device=device,
+        device_name=torch.cuda.get_device_name(device) if on_cuda else cpu_name(),
+        threads=torch.get_num_threads(),
+        interop_threads=torch.get_num_interop_threads(),
+        start_method=multiprocessing.get_start_method(),
+        variables=tuple((name, os.environ[name]) for name in _VARIABLES if name in os.environ),
+        cuda=torch.version.cuda,
+        cudnn=str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+        if on_cuda
+        else None,
+        driver=_driver() if on_cuda else None,
+        git_sha=sha,
+        git_dirty=dirty,
+        clock_resolution_ns=round(time.get_clock_info("perf_counter").resolution * 1e9) or 1,
+    )
+
+
+def usable_cpus() -> int:
+    """Return the whole CPUs that affinity and cgroup quota leave to this process; at least 1."""
+    if sys.platform == "linux":
+        by_affinity = len(os.sched_getaffinity(0))
+    else:
+        by_affinity = os.cpu_count() or 1
+    quota = _cpu_quota()
+    return max(1, min(by_affinity, int(quota) if quota else by_affinity))
+
+
+def memory_limit_bytes() -> int | None:
+    """Return the cgroup's memory limit; None where there is none."""
+    for path in (_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes"):
+        text = _read(path)
+        if text and text.isdigit() and int(text) < 1 << 60:
+            return int(text)
+    return None
+
+
+def cpu_name() -> str:
+    """Return the processor's name as its maker writes it."""
+    match = re.search(r"model name\s*:\s*(.+)", _read(Path("/proc/cpuinfo")) or "")
+    name = match.group(1) if match else platform.processor() or platform.machine()
+    return re.sub(r"\s+", " ", re.sub(r"\(R\)|\(TM\)|CPU|@.*", "", name)).strip()
+
+
+def _cpu_quota() -> float | None:
+    """Return the CPUs that the cgroup may use (versions 2 and 1); None without a quota."""
+    words = (_read(_CGROUP / "cpu.max") or "").split()
+    if len(words) == 2 and words[0].isdigit():
+        return int(words[0]) / int(words[1])
+    quota = _read(_CGROUP / "cpu/cpu.cfs_quota_us")
+    period = _read(_CGROUP / "cpu/cpu.cfs_period_us")
+    if quota and period and quota.isdigit():
+        return int(quota) / int(period)
+    return None
+
+
+def _shm_bytes() -> int | None:
+    shm = Path("/dev/shm")  # noqa: S108 - its size is asked for, nothing is written
+    return shutil.disk_usage(shm).free if shm.is_dir() else None
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """Return commit and dirtiness of the working directory, where that is a git checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return None, None
+    sha = _output([git, "rev-parse", "HEAD"])
+    if sha is None:
+        return None, None
+    return sha, bool(_output([git, "status", "--porcelain", "--untracked-files=no"]))
+
+
+def _driver() -> str | None:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    return _output([program, "--query-gpu=driver_version", "--format=csv,noheader"])
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed commands, found on the PATH
+            command, capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
