@@ -217,11 +217,11 @@ def _requirement(error: ErrorDetails) -> str:
         return "must be a finite number"
     match error["type"]:
         case "greater_than_equal":
-            return f"must be {context['ge']} or more"
+            return f"must be {context['ge']:n} or more"
         case "less_than_equal":
             return f"must be {context['le']:,} or less"
         case "less_than":
-            return f"must be less than {context['lt']}"
+            return f"must be less than {context['lt']:n}"
         case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
             return "must be a whole number"
         case "float_parsing" | "float_type":

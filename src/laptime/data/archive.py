@@ -1,4 +1,4 @@
-"""Read named members of a CIFAR-10 archive in memory: nothing is extracted, nothing overwritten."""
+"""What an official file is, and the members of an archive read in memory, nothing extracted."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,12 @@ def build_data(settings: DataSettings) -> Data:
     Raises:
         DataError: There is no such data, it is damaged, or has fewer samples.
     """
-    return _with_checksum(_SOURCES.get(settings.data, _build_given)(settings))
+    try:
+        return _with_checksum(_SOURCES.get(settings.data, _build_given)(settings))
+    except OSError as error:  # a name too long for a path, a folder that may not be entered
+        raise DataError(
+            f"data is {settings.data[:200]!r}, which cannot be read: {error.strerror}. {_KNOWN}"
+        ) from error
 
 
 def _build_auto(settings: DataSettings) -> Data:
@@ -62,7 +68,7 @@ def _build_synthetic(settings: DataSettings) -> Data:
 
 def _build_given(settings: DataSettings) -> Data:
     """Read a path, or build what a factory of the user makes."""
-    path = Path(settings.data).expanduser()
+    path = _path(settings.data)
     if not path.exists() and is_factory(settings.data):
         return _first(_build_own(settings.data), settings)
     return _first(_read_path(path, settings.data), settings)
@@ -76,7 +82,14 @@ _SOURCES: dict[str, Callable[[DataSettings], Data]] = {
 
 
 def _data_dir(settings: DataSettings) -> Path:
-    return Path(settings.data_dir or os.environ.get("LAPTIME_DATA") or "data").expanduser()
+    return _path(settings.data_dir or os.environ.get("LAPTIME_DATA") or "data")
+
+
+def _path(given: str) -> Path:
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{given!r} starts with an unknown user. Check the path.") from error
 
 
 def _read_path(path: Path, given: str) -> Data:
@@ -101,20 +114,20 @@ def _find_cifar10(directory: Path) -> Callable[[], Data] | None:
     An archive of the official size comes first: it is what ``laptime data cifar10`` fetched, and
     its checksum tells more than that of an unpacked copy beside it.
     """
-    archives = [directory / layout.archive.name for layout in (BINARY, PYTHON)]
-    for archive, layout in zip(archives, (BINARY, PYTHON), strict=True):
+    archives = [directory / layout.archive.name for layout in LAYOUTS]
+    for archive, layout in zip(archives, LAYOUTS, strict=True):
         if archive.is_file() and archive.stat().st_size == layout.archive.num_bytes:
-            return lambda archive=archive: read_archive(archive)
-    for layout in LAYOUTS:
-        for folder in (directory / layout.folder, directory):
-            if folder.name == layout.folder or (folder / layout.train[0]).is_file():
-                if folder.is_dir():
-                    return lambda folder=folder, layout=layout: read_folder(folder, layout)
+            return partial(read_archive, archive)
+    for layout in (PYTHON, BINARY):
+        if (directory / layout.folder).is_dir():
+            return partial(read_folder, directory / layout.folder, layout)
+        if any((directory / name).is_file() for name in layout.train):
+            return partial(read_folder, directory, layout)
     for archive in archives:
         if archive.is_file():
-            return lambda archive=archive: read_archive(archive)
+            return partial(read_archive, archive)
     parquet = find_parquet(directory)
-    return (lambda: read_parquet(parquet)) if parquet else None
+    return partial(read_parquet, parquet) if parquet else None
 
 
 def _build_own(spec: str) -> Data:
@@ -134,14 +147,15 @@ def _build_own(spec: str) -> Data:
 def _checked(dataset: Any, spec: str, part: str) -> MapDataset:
     kind = type(dataset).__name__
     is_map_style = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-    if not is_map_style or isinstance(dataset, str | bytes | dict):
+    is_iterable = any(base.__name__ == "IterableDataset" for base in type(dataset).__mro__)
+    if not is_map_style or is_iterable or isinstance(dataset, str | bytes | dict):
         raise DataError(
             f"data is {spec!r}, whose {part} is of type {kind}. Return a map-style dataset "
             f"(with __len__ and __getitem__), or a pair of them: training set, test set."
         )
     try:
         length = len(dataset)
-    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+    except Exception as error:
         raise DataError(
             f"data is {spec!r}, whose {part} ({kind}) has no length "
             f"({type(error).__name__}: {error}). Return a map-style dataset."

@@ -143,7 +143,9 @@ def _pickled_rows(content: bytes, name: str) -> Rows:
         raise DataError(f"{name}: labels are not a list of whole numbers. {_REMEDY}")
     outside = [label for label in labels if not 0 <= label < len(CLASSES)]
     if outside:
-        raise DataError(f"{name} has a label outside 0 to 9, for example {outside[0]}. {_REMEDY}")
+        raise DataError(
+            f"{name} has a label outside 0 to 9, for example {str(outside[0])[:20]}. {_REMEDY}"
+        )
     return images, np.array(labels, np.int64)
 
 
@@ -228,4 +230,4 @@ PYTHON = Layout(
     },
 )
 
-LAYOUTS = (PYTHON, BINARY)
+LAYOUTS = (BINARY, PYTHON)

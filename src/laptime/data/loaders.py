@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -155,14 +156,15 @@ class WorkerLoader:
             if whole_batches
             else {"batch_sampler": SampleKeys(keys)}
         )
-        self._loader = DataLoader(
-            dataset,
-            **sampling,
-            **worker_options(settings),
-            pin_memory=pin_memory,
-            generator=self._generator,
-            worker_init_fn=ignore_interrupts,
-        )
+        with _any_number_of_workers():
+            self._loader = DataLoader(
+                dataset,
+                **sampling,
+                **worker_options(settings),
+                pin_memory=pin_memory,
+                generator=self._generator,
+                worker_init_fn=ignore_interrupts,
+            )
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Return the batches of an epoch, from a step on."""
@@ -170,7 +172,8 @@ class WorkerLoader:
         # Workers' own seeds follow from (seed, epoch) too: a user's random transform differs
         # between epochs and is repeatable for the same number of workers.
         self._generator.manual_seed((self._seed + (epoch << 32)) % 2**63)
-        return iter(self._loader)
+        with _any_number_of_workers():
+            return iter(self._loader)
 
 
 class DeviceLoader:
@@ -241,6 +244,14 @@ def ignore_interrupts(worker_id: int) -> None:  # noqa: ARG001 - the DataLoader 
     """Leave Ctrl-C to the training process: a worker that dies of it takes the last step along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _any_number_of_workers() -> Iterator[None]:
+    """Keep torch's advice about more workers than CPUs back: the run itself says what it costs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
 
 
 def _tensor_of(array: npt.NDArray[Any]) -> Tensor:

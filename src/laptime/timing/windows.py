@@ -20,7 +20,10 @@ DEVICE_PHASES = (Phase.TRANSFER, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
 """Phases whose work is the device's: entering one puts an event into the stream."""
 
 OUTSIDE = (Phase.LOADER_START, Phase.LOADER_END, Phase.EVALUATION, Phase.CHECKPOINT)
-"""Phases that no device window holds: entering one ends it, with a wait."""
+"""Phases that no device window holds: entering one ends it, with a wait.
+
+The next begins once ``close_window`` has returned it; steps in between have host times only.
+"""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,8 @@ class EventTimer(HostTimer):
     def enter(self, phase: Phase) -> Phase:
         """Begin a phase, and put an event into the stream where the device's work changes."""
         if self._opening is None:
-            return self._open(phase) if phase in DEVICE_PHASES else self._ledger.enter(phase)
+            opens = phase in DEVICE_PHASES and self._device is None
+            return self._open(phase) if opens else self._ledger.enter(phase)
         if phase in OUTSIDE:
             self._drain()
             return self._ledger.enter(phase)

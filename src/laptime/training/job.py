@@ -19,6 +19,7 @@ from laptime.phase import Phase
 from laptime.record import Mode
 from laptime.settings import LoaderSettings, RunSettings
 from laptime.timing.clock import CudaClock, device_wait, read_ns, waiting_read_ns
+from laptime.timing.environment import usable_cpus
 from laptime.timing.ledger import HostLedger
 from laptime.timing.windows import EventTimer, HostTimer, StepTimer, WindowPolicy
 from laptime.training.device import check_precision, choose_device, choose_mode
@@ -221,6 +222,12 @@ def _warnings(settings: RunSettings, device: torch.device, mode: Mode) -> list[s
         found.append(
             f"--timing host on {device.type}: phases are submission times, not the device's. "
             f"Only the total is true."
+        )
+    cpus = usable_cpus()
+    if settings.loader.loader != "device" and settings.loader.num_workers > cpus:
+        found.append(
+            f"{settings.loader.num_workers} workers on {cpus} usable CPUs share them with the "
+            f"training. That can cost time or not: the table shows it."
         )
     if settings.loader.loader == "device" and settings.loader.num_workers:
         found.append("--loader device has no workers: --num-workers is not used.")
