@@ -168,9 +168,15 @@ def build_settings(values: Mapping[str, Any]) -> RunSettings:
     Raises:
         SettingsError: A key is unknown or a value is refused.
     """
-    for name in values:
+    for name, value in values.items():
         if name not in FIELDS:
             raise SettingsError(f"{name!r} is not a setting.{suggestion(name, FIELDS)}")
+        if isinstance(value, bool) and FIELDS[name].annotation is not bool:
+            # pydantic would read it as 1 or 0.
+            raise SettingsError(
+                f"{name} is {str(value).lower()}, which is no value of it. "
+                f"{FIELDS[name].description}"
+            )
     grouped = {
         group: {name: values[name] for name in model.model_fields if name in values}
         for group, model in GROUPS.items()

@@ -103,7 +103,7 @@ def _read_path(path: Path, given: str) -> Data:
     read = _find_cifar10(folder)
     if read is not None:
         return read()
-    if has_class_folders(folder):
+    if folder.is_dir() and has_class_folders(folder):
         return read_class_folders(folder)
     raise DataError(f"data is {given!r}, where nothing known was found. {_KNOWN}")
 

@@ -22,6 +22,7 @@ from laptime.errors import DataError
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"})
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")
 _MAX_IMAGE_BYTES = 4 << 20
+_MAX_ROWS = 200_000
 
 # What a damaged image can make pillow raise; DecompressionBombError is for sizes far beyond 32x32.
 _DAMAGED = (
@@ -84,6 +85,7 @@ def _parquet_rows(file: Path) -> tuple[list[Any], npt.NDArray[np.int64]]:
     """Return the encoded images and the labels of one file."""
     try:
         import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
     except ImportError as error:
         raise DataError(
@@ -91,15 +93,25 @@ def _parquet_rows(file: Path) -> tuple[list[Any], npt.NDArray[np.int64]]:
             f"Run `pip install 'laptime[hub]'`."
         ) from error
     try:
-        table = pq.ParquetFile(file).read(columns=["img", "label"])
-        encoded = table["img"].combine_chunks().field("bytes").to_pylist()
-        labels = np.array(table["label"].to_pylist(), np.int64)
+        content = pq.ParquetFile(file)
+        _check_num_rows(file, content.metadata.num_rows)
+        table = content.read(columns=["img", "label"])
+        encoded = pc.struct_field(table["img"], "bytes").to_pylist()
+        labels = np.array(table["label"].cast(pa.int64()).to_pylist(), np.int64)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataError(
             f"{file} cannot be read as img and label columns "
             f"({type(error).__name__}: {str(error)[:200]}). Get the data set again."
         ) from error
     return encoded, labels
+
+
+def _check_num_rows(file: Path, num_rows: int) -> None:
+    if num_rows > _MAX_ROWS:
+        raise DataError(
+            f"{file} has {num_rows:,} rows, but CIFAR-10 has 50,000. Give other data as "
+            f"--data file.py:factory."
+        )
 
 
 def has_class_folders(root: Path) -> bool:

@@ -28,7 +28,7 @@ def read_pickled(content: bytes, name: str) -> object:
     Raises:
         DataError: It is damaged, or asks for anything else, such as to run code.
     """
-    reader = _Reader(len(content))
+    reader = _Reader(2 * len(content))  # text becomes bytes, and these an array
     try:
         with warnings.catch_warnings():  # the tokeniser warns of odd escapes in damaged text
             warnings.simplefilter("ignore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from laptime.data.loaders import Batch
 from laptime.errors import DataError
@@ -14,7 +15,7 @@ from laptime.timing.windows import Window, sum_device_windows
 from laptime.training.checkpoint import Cursor, save_checkpoint
 from laptime.training.job import Job
 from laptime.training.listener import Listener, Progress
-from laptime.training.meter import Meter
+from laptime.training.meter import Meter, finite
 from laptime.training.step import evaluate
 from laptime.units import seconds
 
@@ -60,7 +61,7 @@ class Epoch:
         self._meter = Meter(start.epoch, start.steps, start.samples, start.correct, start.loss_sum)
         self._step_rows, self._window_rows = start.step_rows, start.window_rows
         self._windows: list[Window] = []
-        self._test: tuple[float, int, int] | None = None
+        self._test: tuple[float | None, int, int | None] | None = None
         # Cycles of garbage are collected here, between epochs, and not inside a step.
         self._ledger, self._timer = job.build_timer(start.steps + 1)
         gc.collect()
@@ -69,8 +70,8 @@ class Epoch:
         """Train, evaluate, write the checkpoint; return the stored record and where the run stands.
 
         Raises:
-            Diverged: The loss is not finite; what was done is stored as a record.
-            Interrupted: A stop was requested; a checkpoint is written.
+            DivergedError: The loss is not finite; what was done is stored as a record.
+            InterruptedRunError: A stop was requested; a checkpoint is written.
             DataError: The loader ended before its own length.
         """
         try:
@@ -143,16 +144,17 @@ class Epoch:
         before = self._before
         if self._job.test_loader is None:
             return
-        if before.test_loss is not None and before.test_correct is not None:
-            self._test = before.test_loss, before.test_correct, before.test_samples or 0
+        if before.test_correct is not None:
+            self._test = before.test_loss, before.test_correct, before.test_samples
             return
         left = self._timer.enter(Phase.EVALUATION)
-        self._test = evaluate(
+        loss, correct, samples = evaluate(
             self._job.model,
             self._job.test_loader.batches(1),
             self._job.mover,
             self._job.settings.training.precision,
         )
+        self._test = finite(loss), correct, samples
         self._timer.enter(left)
 
     def _checkpoint(self) -> None:
@@ -163,46 +165,37 @@ class Epoch:
 
     def _cursor(self) -> Cursor:
         """Return where the run stands, with the time spent up to now."""
-        self._ledger.enter(self._ledger.phase)
-        meter, test = self._meter, self._test
-        spent_ns = self._ledger.spent_ns()
-        before = self._before
         return Cursor(
-            epoch=meter.epoch,
-            steps=meter.steps,
-            samples=meter.samples,
-            correct=meter.correct,
-            loss_sum=meter.loss_sum,
-            wall_ns=before.wall_ns + sum(spent_ns.values()),
-            phases_ns={phase: before.phases_ns[phase] + spent_ns[phase] for phase in Phase},
-            device_ns=self._device_times(),
-            segments=before.segments,
-            test_loss=test[0] if test else None,
-            test_correct=test[1] if test else None,
-            test_samples=test[2] if test else None,
+            **self._sums(),
+            loss_sum=self._meter.loss_sum,
             step_rows=self._step_rows,
             window_rows=self._window_rows,
         )
 
     def _store(self) -> EpochRecord:
-        cursor = self._cursor()
-        record = EpochRecord(
-            epoch=cursor.epoch,
-            samples=cursor.samples,
-            steps=cursor.steps,
-            loss=self._meter.loss,
-            correct=cursor.correct,
-            test_loss=cursor.test_loss,
-            test_correct=cursor.test_correct,
-            test_samples=cursor.test_samples,
-            wall_ns=cursor.wall_ns,
-            phases_ns=cursor.phases_ns,
-            mode=self._job.mode,
-            device_ns=cursor.device_ns,
-            segments=cursor.segments,
-        )
+        """Write the record of the epoch as far as it has come."""
+        record = EpochRecord(**self._sums(), loss=self._meter.loss, mode=self._job.mode)
         self._run.append_epoch(record)
         return record
+
+    def _sums(self) -> dict[str, Any]:
+        """Return what a cursor and a record share: counts, and time up to now."""
+        self._ledger.enter(self._ledger.phase)
+        meter, before, spent_ns = self._meter, self._before, self._ledger.spent_ns()
+        test_loss, test_correct, test_samples = self._test or (None, None, None)
+        return {
+            "epoch": meter.epoch,
+            "steps": meter.steps,
+            "samples": meter.samples,
+            "correct": meter.correct,
+            "test_loss": test_loss,
+            "test_correct": test_correct,
+            "test_samples": test_samples,
+            "wall_ns": before.wall_ns + sum(spent_ns.values()),
+            "phases_ns": {phase: before.phases_ns[phase] + spent_ns[phase] for phase in Phase},
+            "device_ns": self._device_times(),
+            "segments": before.segments,
+        }
 
     def _device_times(self) -> DeviceTimes | None:
         sums = sum_device_windows(self._windows)
