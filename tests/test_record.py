@@ -94,5 +94,7 @@ def test_the_document_holds_what_the_schema_promises() -> None:
     document = epoch(loss=None).document()
 
     assert set(document["phases_ns"]) == {phase.value for phase in Phase}
-    assert {"loading_s", "training_s", "other_s", "total_s", "samples_per_s", "mode"} <= set(document)
+    assert {"loading_s", "training_s", "other_s", "total_s", "samples_per_s", "mode"} <= set(
+        document
+    )
     assert '"loss": null' in json.dumps(document, allow_nan=False)

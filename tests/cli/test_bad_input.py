@@ -10,7 +10,9 @@ import pytest
 
 from laptime.cli.main import app, status_of
 
-TINY = "train --width 1 --samples 32 --batch-size 16 --epochs 1 --num-workers 0 --device cpu".split()
+TINY = (
+    "train --width 1 --samples 32 --batch-size 16 --epochs 1 --num-workers 0 --device cpu".split()
+)
 
 
 @pytest.fixture
@@ -82,7 +84,10 @@ def test_a_bad_word_is_one_line_and_exit_status_2(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("optimiser = 'sgd'", "has the key 'optimiser', which is no setting. Did you mean optimizer?"),
+        (
+            "optimiser = 'sgd'",
+            "has the key 'optimiser', which is no setting. Did you mean optimizer?",
+        ),
         ("lr = ", "is not TOML"),
         ("lr = 'high'", "lr is 'high', but must be a number."),
         ("lr = nan", "lr is nan, but must be a finite number."),

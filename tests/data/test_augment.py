@@ -81,9 +81,7 @@ def test_a_batch_is_cropped_and_mirrored_as_each_image_is() -> None:
     whole = augment_batch(torch.from_numpy(images), augmentation(indices, 5, 1))
 
     for i in range(200):
-        alone = augment_image(
-            Image.fromarray(images[i].transpose(1, 2, 0)), augmentation(i, 5, 1)
-        )
+        alone = augment_image(Image.fromarray(images[i].transpose(1, 2, 0)), augmentation(i, 5, 1))
         assert np.array_equal(np.array(alone).transpose(2, 0, 1), whole[i].numpy())
 
 

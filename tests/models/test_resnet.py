@@ -17,7 +17,9 @@ def test_parameters_are_those_of_the_literature(norm: Norm, parameters: int) -> 
 
 
 def test_there_are_seventeen_convolutions_on_the_main_path_and_three_projections() -> None:
-    kernels = [m.kernel_size for m in ResNet18(10, 64, "batch").modules() if isinstance(m, nn.Conv2d)]
+    kernels = [
+        m.kernel_size for m in ResNet18(10, 64, "batch").modules() if isinstance(m, nn.Conv2d)
+    ]
 
     assert kernels.count((3, 3)) == 17
     assert kernels.count((1, 1)) == 3

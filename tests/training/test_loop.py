@@ -104,9 +104,7 @@ def plain_training(settings: RunSettings) -> list[tuple[list[float], float, floa
 
 
 @pytest.mark.parametrize("loader", ["sample", "batch", "device"])
-def test_losses_are_those_of_plain_torch_bit_by_bit(
-    tiny: Any, tmp_path: Path, loader: str
-) -> None:
+def test_losses_are_those_of_plain_torch_bit_by_bit(tiny: Any, tmp_path: Path, loader: str) -> None:
     settings = tiny(loader=loader)
     record = train(settings, tmp_path)
 
@@ -184,9 +182,7 @@ def test_a_channels_last_run_resumes_with_the_same_bits(tiny: Any, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("_every_step_is_a_window")
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
-    tiny: Any, tmp_path: Path
-) -> None:
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tiny: Any, tmp_path: Path) -> None:
     settings = tiny(checkpoint_every=2)
     whole = train(settings, tmp_path / "whole")
     stopped = train(settings, tmp_path / "stopped", StopAfter(4))

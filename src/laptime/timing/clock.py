@@ -16,6 +16,7 @@ read_ns: ReadNs = time.perf_counter_ns
 process_cpu_ns: ReadNs = time.process_time_ns
 """CPU time of this process, all threads: work, never part of the exposed ledger."""
 
+
 def calendar_now() -> datetime.datetime:
     """Return the local date and time: for names and labels, never for durations."""
     return datetime.datetime.now(tz=datetime.UTC).astimezone()

@@ -45,9 +45,10 @@ def render_plain_script(settings: RunSettings, data: Data, filename: str) -> str
         optimizer=_OPTIMIZERS[optimizer.optimizer].format(
             lr=optimizer.lr, momentum=optimizer.momentum, wd=optimizer.weight_decay
         ),
-        layout=data.layout,
-        source=data.source,
+        layout=layout_of(data),
+        source=str(Path(data.source).absolute()),
         train_samples=len(data.train),
+        num_classes=len(data.classes or ()),
         model_source=definitions(
             resnet, "BasicBlock", "ResNet18", "_group", "_convolution", "_norm"
         ),
@@ -57,6 +58,18 @@ def render_plain_script(settings: RunSettings, data: Data, filename: str) -> str
         augment_constants=constants(augment),
         synthetic_source=all_definitions(synthetic),
     )
+
+
+def layout_of(data: Data) -> str:
+    """Return which reader of the plain script reads the data."""
+    if data.name in {"synthetic", "folder"}:
+        return data.name
+    source = Path(data.source)
+    if source.is_file():
+        return "archive_python" if "python" in source.name else "archive_binary"
+    if (source / "data_batch_1.bin").is_file():
+        return "binary"
+    return "python" if (source / "data_batch_1").is_file() else "parquet"
 
 
 def check_plain(settings: RunSettings, data: Data) -> None:
