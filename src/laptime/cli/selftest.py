@@ -36,8 +36,8 @@ def selftest_command(json: bool) -> int:
         if result.passed
         else f"Do not trust timings from this machine now: {len(result.missed)} of "
         f"{len(result.comparisons)} planted phases were missed, own cost "
-        f"{result.per_step_us:.1f} us a step (at most {OVERHEAD_LIMIT_US:g}). Something else may be using its cores: close it "
-        f"and run again."
+        f"{result.per_step_us:.1f} us a step (at most {OVERHEAD_LIMIT_US:g}). "
+        f"Something else may be using its cores: close it and run again."
     )
     if json:
         click.echo(json_text.dumps(_document(result.passed, verdict, result.comparisons)))

@@ -48,7 +48,7 @@ def steady_epochs(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
 
 
 def limit_finding(record: RunRecord) -> Finding | None:
-    """Return what the largest avoidable share of a steady epoch is, and the most that it could save.
+    """Return the largest avoidable share of a steady epoch, and the most it could save.
 
     The bound is Amdahl's: the whole share gone, everything else unchanged. Whether a change
     reaches it, an experiment must show.
@@ -84,8 +84,8 @@ def learning_finding(record: RunRecord) -> Finding | None:
             return Finding(
                 "nothing_learned",
                 f"Nothing was learned: the last epoch's top-1 is {render_percent(last.accuracy)} "
-                f"({render_count(last.correct)} of {render_count(last.samples)}), and guessing among "
-                f"{classes} classes gives {render_percent(chance)}. "
+                f"({render_count(last.correct)} of {render_count(last.samples)}), and guessing "
+                f"among {classes} classes gives {render_percent(chance)}. "
                 f"These times are true; this is not a training.",
                 _again(record, lr=record.settings["lr"] / 10),
             )

@@ -36,11 +36,11 @@ def header_lines(record: RunRecord) -> list[str]:
     workers = settings["num_workers"]
     model = settings["model"]
     shape = [] if model != "resnet18" else _differences(settings, width=64, norm="batch")
+    name = DATA_NAMES.get(data.name, data.name)
+    samples = f"{render_count(data.train_samples)} {'images' if data.num_classes else 'samples'}"
     parts = [
         ", ".join([model, *shape, f"{render_count(record.parameters)} parameters"]),
-        f"{DATA_NAMES.get(data.name, data.name)}, {data.label}, {render_count(data.train_samples)} images"
-        if data.num_classes
-        else f"{data.name}, {data.label}, {render_count(data.train_samples)} samples",
+        f"{name}, {data.label}, {samples}",
     ]
     how = [
         f"{settings['optimizer']} lr {settings['lr']:g}",
@@ -81,10 +81,14 @@ def epoch_line(epoch: EpochRecord) -> str:
 
 
 def closing_lines(record: RunRecord) -> list[str]:
-    """Return totals, the ledger, the best epoch, our own cost, what limits the run, what to type."""
+    """Return totals, ledger, best epoch, our own cost, what limits the run, what to type."""
     lines: list[str] = []
     if record.epochs:
         lines += [*_totals(record), "", *_ledger(record), ""]
+    if record.data.name == "synthetic":
+        lines.append(
+            "The embedded set has CIFAR-10's shapes: its times carry over, its accuracies do not."
+        )
     for finding in findings(record):
         lines.append(finding.sentence)
         if finding.next_command:
@@ -148,6 +152,11 @@ def _ledger(record: RunRecord) -> list[str]:
     rate = sum(epoch.samples for epoch in epochs) / seconds(wall_ns)
     lines = [bar, _phases(epochs, wall_ns), f"over {spans}: {render_rate(rate)} samples/s"]
     lines[-1] += f", timed in mode {mode}"
+    if mode == "sync":
+        lines.append(
+            "every edge waited for the device, which takes overlap away: for its cost, compare the "
+            "total with a run of --timing auto"
+        )
     if epochs[0].device_ns is not None:
         lines += _device(epochs)
     if record.overhead:

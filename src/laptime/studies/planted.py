@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +42,7 @@ class Planted:
     backward_s: float = 0.0
     optimizer_s: float = 0.0
     num_workers: int = 0
-    steps: int = 20
+    steps: int = 4
 
     @property
     def name(self) -> str:
@@ -57,19 +57,53 @@ class Planted:
         workers = "1 worker" if self.num_workers == 1 else f"{self.num_workers} workers"
         return f"{self.kind}, {workers}: {where or 'no cost'}"
 
-    def control(self) -> Planted:
-        """Return the same without any cost: what the machinery itself takes."""
+    def without_cost(self) -> Planted:
+        """Return the control: no cost anywhere, so that only the machinery takes time."""
         return replace(self, dataset_s=0.0, forward_s=0.0, backward_s=0.0, optimizer_s=0.0)
+
+    def with_ready_batches(self) -> Planted:
+        """Return the control for waits on workers that are ahead: the dataset costs nothing."""
+        return replace(self, dataset_s=0.0)
+
+    @property
+    def workers_are_ahead(self) -> bool:
+        """Whether a step takes longer than the workers need for a batch."""
+        step_s = self.forward_s + self.backward_s + self.optimizer_s
+        return self.num_workers > 0 and step_s > self.dataset_s / self.num_workers
 
 
 @dataclass
 class Truth:
-    """Nanoseconds actually spent, by the clock of whoever spent them, a value a step."""
+    """What was really spent, by readings of the clock beside and apart from the ledger's.
 
-    dataset_ns: list[int] = field(default_factory=list)
+    Values are nanoseconds, one a step. The clock is one for all processes of a machine.
+    """
+
+    made_from_ns: list[int] = field(default_factory=list)
+    made_until_ns: list[int] = field(default_factory=list)
     forward_ns: list[int] = field(default_factory=list)
     backward_ns: list[int] = field(default_factory=list)
     optimizer_ns: list[int] = field(default_factory=list)
+    stepped_at_ns: list[int] = field(default_factory=list)
+    """When the optimizer was done: the next batch is asked for right after."""
+
+    def phases_ns(self, num_workers: int) -> dict[Phase, int]:
+        """Return the time spent by phase, over the epoch."""
+        return {
+            Phase.DATA_WAIT: self.wait_ns(num_workers),
+            Phase.FORWARD: sum(self.forward_ns),
+            Phase.BACKWARD: sum(self.backward_ns),
+            Phase.OPTIMIZER: sum(self.optimizer_ns),
+        }
+
+    def wait_ns(self, num_workers: int) -> int:
+        """Return the wait for all batches but the first: from asking until the batch was made.
+
+        Without workers the training makes it itself and waits all the while.
+        """
+        asked_ns = self.made_from_ns[1:] if num_workers == 0 else self.stepped_at_ns[:-1]
+        pairs = zip(asked_ns, self.made_until_ns[1:], strict=True)
+        return sum(max(0, until_ns - from_ns) for from_ns, until_ns in pairs)
 
 
 @dataclass(frozen=True)
@@ -120,65 +154,25 @@ def run_planted(planted: Planted, directory: Path) -> tuple[EpochRecord, Truth]:
     return record, truth
 
 
-def compare(
-    planted: Planted, record: EpochRecord, truth: Truth, control: EpochRecord
-) -> list[Comparison]:
-    """Return a comparison for every phase that a cost was planted in, and for the exposed wait."""
-    truths = {
-        Phase.FORWARD: sum(truth.forward_ns),
-        Phase.BACKWARD: sum(truth.backward_ns),
-        Phase.OPTIMIZER: sum(truth.optimizer_ns),
-        Phase.DATA_WAIT: true_wait_ns(planted, truth, control),
-    }
-    return [
-        Comparison(
-            planted.name,
-            phase,
-            truth_ns,
-            record.phases_ns[phase],
-            0 if phase is Phase.DATA_WAIT and planted.num_workers else control.phases_ns[phase],
-        )
-        for phase, truth_ns in truths.items()
-    ]
+def compare(planted: Planted, directory: Path) -> list[Comparison]:
+    """Run a configuration and its controls; compare every phase that a cost may be planted in.
 
-
-def true_wait_ns(planted: Planted, truth: Truth, control: EpochRecord) -> int:
-    """Return how long the training must have waited for all batches but the first.
-
-    Without workers it is what the dataset spent. With workers each batch is made by worker
-    ``i % num_workers``, in order, at most ``prefetch_factor`` ahead, and is fetched in order;
-    the wait for it is what remains when the step before has ended.
+    The control of a phase is what the same phase holds beyond the truth without the cost.
     """
-    made_ns = truth.dataset_ns
-    if planted.num_workers == 0:
-        return sum(made_ns[1:])
-    machinery_ns = sum(
-        control.phases_ns[p] for p in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER, Phase.OTHER)
-    )
-    steps = [
-        forward + backward + optimizer + machinery_ns // planted.steps
-        for forward, backward, optimizer in zip(
-            truth.forward_ns, truth.backward_ns, truth.optimizer_ns, strict=True
+    record, truth = run_planted(planted, directory / "planted")
+    control, control_truth = run_planted(planted.without_cost(), directory / "control")
+    workers = planted.num_workers
+    true_ns, control_true_ns = truth.phases_ns(workers), control_truth.phases_ns(workers)
+    control_ns = {phase: control.phases_ns[phase] - control_true_ns[phase] for phase in true_ns}
+    if planted.workers_are_ahead:
+        ready, ready_truth = run_planted(planted.with_ready_batches(), directory / "ready")
+        control_ns[Phase.DATA_WAIT] = ready.phases_ns[Phase.DATA_WAIT] - ready_truth.wait_ns(
+            workers
         )
+    return [
+        Comparison(planted.name, phase, spent_ns, record.phases_ns[phase], control_ns[phase])
+        for phase, spent_ns in true_ns.items()
     ]
-    return sum(_waits(made_ns, steps, planted.num_workers, ahead=2 * planted.num_workers)[1:])
-
-
-def _waits(made_ns: Sequence[int], steps_ns: Sequence[int], workers: int, ahead: int) -> list[int]:
-    """Replay the queue: return the wait for each batch."""
-    free_ns = [0] * workers
-    fetched_ns: list[int] = []
-    waits: list[int] = []
-    ready_ns = 0
-    for i, making_ns in enumerate(made_ns):
-        asked_ns = fetched_ns[i - ahead] if i >= ahead else 0
-        worker = i % workers
-        free_ns[worker] = max(free_ns[worker], asked_ns) + making_ns
-        fetched = max(ready_ns, free_ns[worker])
-        waits.append(fetched - ready_ns)
-        fetched_ns.append(fetched)
-        ready_ns = fetched + steps_ns[i]
-    return waits
 
 
 class _Dataset:
@@ -191,7 +185,9 @@ class _Dataset:
         return self._length
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.tensor([spend(self._kind, self._cost_s)], dtype=torch.float64), 0
+        from_ns = read_ns()
+        spend(self._kind, self._cost_s)
+        return torch.tensor([from_ns, read_ns()], dtype=torch.float64), 0
 
 
 class _Costly(torch.autograd.Function):
@@ -200,7 +196,7 @@ class _Costly(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, planted: Planted, truth: Truth) -> Tensor:
         ctx.planted, ctx.truth = planted, truth
-        truth.forward_ns.append(spend(planted.kind, planted.forward_s))
+        spend(planted.kind, planted.forward_s)
         return x.clone()
 
     @staticmethod
@@ -218,12 +214,16 @@ class _Model(nn.Module):
         self._planted, self._truth = planted, truth
 
     def forward(self, spent: Tensor) -> Tensor:
-        """Map (1, 1) to logits (1, 2)."""
-        self._truth.dataset_ns.append(int(spent.item()))
+        """Map (1, 2), when the sample was begun and made, to logits (1, 2)."""
+        from_ns = read_ns()
+        self._truth.made_from_ns.append(int(spent[0, 0]))
+        self._truth.made_until_ns.append(int(spent[0, 1]))
         costly: Tensor = _Costly.apply(  # type: ignore[no-untyped-call]
             self.weight, self._planted, self._truth
         )
-        return costly.expand(len(spent), 2)
+        logits = costly.expand(len(spent), 2)
+        self._truth.forward_ns.append(read_ns() - from_ns)
+        return logits
 
 
 class _Optimizer(optim.SGD):
@@ -234,8 +234,11 @@ class _Optimizer(optim.SGD):
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Spend the cost, then update."""
-        self.truth.optimizer_ns.append(spend(self.planted.kind, self.planted.optimizer_s))
+        from_ns = read_ns()
+        spend(self.planted.kind, self.planted.optimizer_s)
         super().step(closure)
+        self.truth.stepped_at_ns.append(read_ns())
+        self.truth.optimizer_ns.append(self.truth.stepped_at_ns[-1] - from_ns)
 
 
 def _build_job(planted: Planted, truth: Truth) -> Job:
@@ -303,22 +306,14 @@ def configurations() -> Iterator[Planted]:
     """Yield the forty configurations of the full check."""
     kinds: tuple[Kind, ...] = ("sleeping", "busy", "memory")
     for kind in kinds:
-        for cost_s in (0.005, 0.02):
+        for cost_s in (0.01, 0.04):
             yield Planted(kind, dataset_s=cost_s)
             yield Planted(kind, forward_s=cost_s)
             yield Planted(kind, backward_s=cost_s)
             yield Planted(kind, optimizer_s=cost_s)
             yield Planted(kind, cost_s, cost_s / 2, cost_s, cost_s / 4)
     for workers in (1, 2, 4):
-        yield Planted("sleeping", dataset_s=0.04, num_workers=workers, steps=24)
-        yield Planted("sleeping", 0.04, 0.005, 0.01, 0.005, workers, steps=24)
-        yield Planted("sleeping", 0.005, 0.01, 0.02, 0.01, workers, steps=24)
-    yield Planted("busy", 0.02, 0.002, 0.004, 0.002, num_workers=1, steps=24)
-
-
-def seconds_of(planted: Planted) -> float:
-    """Return about how long a configuration takes, its control included."""
-    step_s = planted.forward_s + planted.backward_s + planted.optimizer_s
-    loading_s = planted.dataset_s / max(1, planted.num_workers)
-    both_s = step_s + loading_s if planted.num_workers == 0 else max(step_s, loading_s)
-    return planted.steps * both_s + 0.3
+        yield Planted("sleeping", dataset_s=0.16, num_workers=workers, steps=8)
+        yield Planted("sleeping", 0.24, 0.01, 0.02, 0.01, workers, steps=8)
+        yield Planted("sleeping", 0.01, 0.02, 0.04, 0.02, workers, steps=8)
+    yield Planted("busy", 0.08, 0.01, 0.02, 0.01, num_workers=1, steps=8)
