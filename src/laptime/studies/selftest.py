@@ -20,7 +20,7 @@ SHORT = (
     Planted("busy", 0.04, 0.02, 0.04, 0.01),
     Planted("memory", backward_s=0.04),
     Planted("memory", optimizer_s=0.04),
-    Planted("sleeping", 0.24, 0.01, 0.02, 0.01, num_workers=2, steps=8),
+    Planted("sleeping", 0.24, 0.02, 0.04, 0.02, num_workers=2, steps=8),
     Planted("sleeping", 0.01, 0.02, 0.04, 0.02, num_workers=1, steps=8),
 )
 """The configurations that a user's machine is tried with."""
