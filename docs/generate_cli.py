@@ -5,7 +5,7 @@ A test compares the file with what this makes, so that an option cannot change w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Sections(click.HelpFormatter):
 
     def write_dl(
         self,
-        rows: Sequence[tuple[str, str]],
+        rows: Iterable[tuple[str, str]],
         col_max: int = 30,  # noqa: ARG002 - click passes it
         col_spacing: int = 2,  # noqa: ARG002 - click passes it
     ) -> None:

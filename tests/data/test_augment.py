@@ -11,10 +11,10 @@ from laptime.data.augment import (
     augment_batch,
     augment_image,
     augmentation,
-    mix,
     normalise,
     shuffled,
 )
+from laptime.data.randomness import mix
 
 SEEDS = st.integers(0, 2**63 - 1)
 

@@ -6,7 +6,7 @@ every loader, and after a resume in the middle of an epoch.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,40 +14,21 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from laptime.data.randomness import Bits, mix, stream
+
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2023, 0.1994, 0.2010)
 PADDING = 4
 SIZE = 32
 
 _SHUFFLE, _AUGMENT = 1, 2
-_MASK = (1 << 64) - 1
-
-Bits = TypeVar("Bits", int, npt.NDArray[np.uint64])
-
-
-def mix(value: Bits) -> Bits:
-    """Scramble 64 bits, an integer's or those of each element of an array.
-
-    The output function of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom
-    number generators").
-    """
-    bits: Any = (value + 0x9E3779B97F4A7C15) & _MASK
-    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & _MASK
-    mixed: Bits = bits ^ (bits >> 31)
-    return mixed
-
-
-def _stream(seed: int, epoch: int, purpose: int) -> int:
-    """Return the 64 bits that set one use of randomness in one epoch apart from all others."""
-    return mix(mix(mix(seed) ^ epoch) ^ purpose)
 
 
 def shuffled(num_samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """Return the order in which an epoch visits its samples."""
     indices = np.arange(num_samples, dtype=np.uint64)
     bits: Any = mix(indices)
-    return np.argsort(mix(bits ^ _stream(seed, epoch, _SHUFFLE)), kind="stable")
+    return np.argsort(mix(bits ^ stream(seed, epoch, _SHUFFLE)), kind="stable")
 
 
 class Augmentation(NamedTuple):
@@ -64,7 +45,7 @@ class Augmentation(NamedTuple):
 def augmentation(index: Bits, seed: int, epoch: int) -> Augmentation:
     """Draw crop and flip of one sample, or of an array of samples, in one epoch."""
     bits: Any = mix(index)
-    bits = mix(bits ^ _stream(seed, epoch, _AUGMENT))
+    bits = mix(bits ^ stream(seed, epoch, _AUGMENT))
     places = 2 * PADDING + 1
     return Augmentation(
         top=((bits & 0xFFFF) * places) >> 16,

@@ -8,11 +8,13 @@ by bit.
 from __future__ import annotations
 
 import ast
+import json
+from functools import partial
 from pathlib import Path
 
 import jinja2
 
-from laptime.data import augment, synthetic
+from laptime.data import augment, randomness, synthetic
 from laptime.data.dataset import Data, ImageDataset
 from laptime.errors import SettingsError
 from laptime.models import resnet
@@ -46,16 +48,17 @@ def render_plain_script(settings: RunSettings, data: Data, filename: str) -> str
             lr=optimizer.lr, momentum=optimizer.momentum, wd=optimizer.weight_decay
         ),
         layout=layout_of(data),
-        source=str(Path(data.source).absolute()),
+        source=str(Path(data.source).resolve()),
         train_samples=len(data.train),
         num_classes=len(data.classes or ()),
         model_source=definitions(
             resnet, "BasicBlock", "ResNet18", "_group", "_convolution", "_norm"
         ),
         augment_source=definitions(
-            augment, "mix", "_stream", "shuffled", "Augmentation", "augmentation", "augment_image"
+            augment, "shuffled", "Augmentation", "augmentation", "augment_image"
         ),
         augment_constants=constants(augment),
+        randomness_source=all_definitions(randomness),
         synthetic_source=all_definitions(synthetic),
     )
 
@@ -102,8 +105,9 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - the output is Python, and every value passes through repr
+        autoescape=False,  # noqa: S701 - the output is Python, and its values are quoted as such
     )
+    environment.filters["quoted"] = partial(json.dumps, ensure_ascii=True)
     return environment.from_string((Path(__file__).parent / "plain_script.jinja").read_text())
 
 
@@ -114,9 +118,7 @@ def definitions(module: object, *names: str) -> str:
 
 def constants(module: object) -> str:
     """Return the assignments of plain constants at the top level of a module."""
-    return "\n".join(
-        text for name, text in _top_level(module) if name.isupper() or name.startswith("_MASK")
-    )
+    return "\n".join(text for name, text in _top_level(module) if name.isupper())
 
 
 def all_definitions(module: object) -> str:
