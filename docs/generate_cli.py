@@ -1,10 +1,13 @@
-"""Write docs/cli.md from the commands themselves: ``python docs/generate_cli.py``.
+"""Write docs/cli.md from the commands themselves.
+
+    .venv/bin/python docs/generate_cli.py [PATH]
 
 A test compares the file with what this makes, so that an option cannot change without it.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,4 +84,4 @@ def render_command(ctx: click.Context) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render_page())
+    (Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE).write_text(render_page())

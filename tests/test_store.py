@@ -234,9 +234,7 @@ def test_a_folder_without_runs_has_nothing_to_resume(tmp_path: Path) -> None:
         find_run(tmp_path, None)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="find_run keeps the path relative, so its name is empty"
-)
+@pytest.mark.xfail(strict=True, reason="find_run keeps the path relative, so its name is empty")
 def test_a_run_found_from_within_its_folder_keeps_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

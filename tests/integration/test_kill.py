@@ -114,3 +114,21 @@ def test_twenty_killed_runs_end_as_if_they_had_not_been(
     started_ns = read_ns()
     check_kills(uninterrupted, tmp_path, count=20, seed=2)
     print(f"20 kills in {seconds(read_ns() - started_ns):.0f} s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_job_told_to_end_with_all_its_workers_stops_cleanly_and_goes_on(
+    uninterrupted: tuple[Any, float], tmp_path: Path, number: int
+) -> None:
+    process = start(tmp_path, *SETTINGS)
+    assert process.stderr is not None
+    while "run " not in process.stderr.readline():
+        pass
+
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=200)
+
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert json.loads(out)["run"]["status"] == "interrupted"
+    assert essence(end(start(tmp_path, "--resume"))) == essence(uninterrupted[0])

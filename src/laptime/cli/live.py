@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from laptime.record import EpochRecord, RunRecord
 from laptime.report.terminal import columns_line, epoch_line, header_lines
@@ -37,7 +39,7 @@ class LiveRun:
         self._moves = self._console.is_terminal
         self._stream_rows = stream_rows
         self._out = out or sys.stdout
-        self._bar: Bar | None = None
+        self._live: Live | None = None
         self.started = False
         self._epochs = 0
         self._warned_of_length = False
@@ -53,26 +55,29 @@ class LiveRun:
         if self._moves:
             self._bar = Bar(
                 TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(bar_width=16),
+                BarColumn(bar_width=24),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[words]}"),
-                console=self._console,
-                transient=True,
+                TextColumn("{task.fields[left]}"),
             )
-            self._bar.start()
-            self._task = self._bar.add_task("", epoch=f"1/{self._epochs}", words="", total=None)
+            self._task = self._bar.add_task(
+                "", epoch=f"1/{self._epochs}", left="starting the loader", total=None
+            )
+            self._live = Live(self._bar, console=self._console, transient=True)
+            self._live.start()
 
     def progressed(self, progress: Progress) -> None:
         """Move the bar; say once when an epoch will take long."""
         self._warn_of_length(progress)
-        if self._bar is not None:
+        if self._live is not None:
             self._bar.update(
                 self._task,
                 completed=progress.step,
                 total=progress.num_steps,
                 epoch=f"{progress.epoch}/{progress.epochs}",
-                words=_words(progress),
+                left=f"{render_duration(progress.run_left_s)} left",
             )
+            words = Text(_words(progress), no_wrap=True, overflow="ellipsis")
+            self._live.update(Group(self._bar, words))
 
     def epoch_ended(self, record: EpochRecord) -> None:
         """Print the epoch's row, or its line in a log."""
@@ -93,9 +98,9 @@ class LiveRun:
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def _warn_of_length(self, progress: Progress) -> None:
         if self._warned_of_length or progress.epoch_s <= LONG_EPOCH_S:
@@ -122,6 +127,5 @@ def _words(progress: Progress) -> str:
         f"{render_step_time(progress.step_s)}/step · {render_duration(progress.elapsed_s)} · "
         f"loss {loss} · {render_count(progress.correct)}/{render_count(progress.samples)} · "
         f"{render_rate(progress.samples_per_s)} samples/s · "
-        f"{render_share(progress.loading_share)} waiting for data · "
-        f"{render_duration(progress.run_left_s)} left"
+        f"{render_share(progress.loading_share)} waiting for data"
     )

@@ -6,6 +6,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -241,8 +242,16 @@ def worker_options(settings: LoaderSettings) -> dict[str, Any]:
 
 
 def ignore_interrupts(worker_id: int) -> None:  # noqa: ARG001 - the DataLoader passes it
-    """Leave Ctrl-C to the training process: a worker that dies of it takes the last step along."""
+    """Leave Ctrl-C, and the first SIGTERM, to the training process.
+
+    A scheduler sends SIGTERM to the whole job, and a worker that dies of it takes the last step
+    along. The second one kills: it comes from the training process, when a worker hangs.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _die_next_time)
+
+
+def _die_next_time(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's form
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -145,7 +145,7 @@ def _ledger(record: RunRecord) -> list[str]:
         for name in ("loading", "training", "other")
     }
     bar = "  ".join(
-        f"{name} {'█' * round(_BAR_WIDTH * share)} {render_share(share)}"
+        " ".join(filter(None, (name, "█" * round(_BAR_WIDTH * share), render_share(share))))
         for name, share in shares.items()
     )
     spans = _names(epochs)

@@ -137,9 +137,14 @@ class _Run:
 
     def finish(self, cursor: Cursor | None) -> RunRecord:
         """Train to the end, or to whatever ends it; the status says which."""
+        with self._signals():
+            self._train(cursor)
+        return self._run.read_record()
+
+    def _train(self, cursor: Cursor | None) -> None:
         self._start()
         try:
-            with self._signals(), _frozen_garbage():
+            with _frozen_garbage():
                 self._epochs(cursor)
             self._end("completed", None)
         except DivergedError as error:
@@ -150,8 +155,10 @@ class _Run:
             self._end("failed", str(error))
             raise
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything: recorded
-            self._fail(error)
-        return self._run.read_record()
+            if self._stopping:  # what the stop broke is no failure of the training
+                self._end("interrupted", f"stopped from outside, in the middle of a step ({error})")
+            else:
+                self._fail(error)
 
     def _start(self) -> None:
         job = self._job
