@@ -24,8 +24,8 @@ Generated from the commands by `make docs`; do not edit it by hand.
 
 Results go to standard output, progress and warnings to standard error. A setting is said on the
 command line, else in the TOML file of `--config`, else in the run that is resumed, else it has its
-default. `--num_workers` is read as `--num-workers`, and a switch such as `--evaluate` takes
-`true` or `false` or nothing, which means `true`.
+default. `train` and `export` read `--num_workers` as `--num-workers`. A switch such as `--evaluate`
+takes `true` or `false` or nothing, which means `true`.
 """
 
 

@@ -46,10 +46,10 @@ class TrainingError(LaptimeError):
 
 
 def printable(text: str) -> str:
-    """Return the text on one line: control and bidirectional characters become spaces.
+    """Return the text on one line: control, bidirectional and undecodable characters go.
 
     A file name or an exception of somebody else's code may carry terminal escapes or newlines.
     """
     return " ".join(
-        "".join(" " if unicodedata.category(c) in {"Cc", "Cf"} else c for c in text).split()
+        "".join(" " if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in text).split()
     )

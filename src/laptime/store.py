@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import psutil
 from pydantic import ValidationError
 
-from laptime.errors import StoreError
+from laptime.errors import SettingsError, StoreError, printable
 from laptime.files import (
     append_lines,
     disk_errors,
@@ -88,7 +88,9 @@ class RunDirectory:
 
     def write_status(self, status: StatusRecord) -> None:
         """Replace the status."""
-        write_json(self.path / "status.json", status.model_dump(mode="json"))
+        reason = printable(status.reason) if status.reason else None
+        document = {**status.model_dump(mode="json", exclude={"reason"}), "reason": reason}
+        write_json(self.path / "status.json", document)
 
     def append_steps(self, rows: Sequence[StepRecord]) -> None:
         """Add steps, in order; :meth:`sync_logs` makes them durable."""
@@ -116,11 +118,24 @@ class RunDirectory:
 
     def read_settings(self) -> RunSettings:
         """Read the settings that the run was started with."""
-        return build_settings(read_json(self.path / "settings.json"))
+        document = read_json(self.path / "settings.json")
+        try:
+            return build_settings(_validate(_Document, {"content": document}, self.path).content)
+        except SettingsError as error:
+            raise StoreError(
+                f"{self.path} was made with other settings than this version of laptime has "
+                f"({error}) Use another run."
+            ) from error
 
     def read_status(self) -> StatusRecord:
         """Read the status as written."""
-        return _validate(StatusRecord, read_json(self.path / "status.json"), self.path)
+        status = _validate(StatusRecord, read_json(self.path / "status.json"), self.path)
+        if status.schema_number > SCHEMA:
+            raise StoreError(
+                f"{self.path} was made by a later version of laptime (schema "
+                f"{status.schema_number}, here {SCHEMA}). Use that version."
+            )
+        return status
 
     def read_data(self) -> DataRecord:
         """Read what the run was trained on."""
@@ -153,7 +168,7 @@ class RunDirectory:
             directory=str(self.path),
             status="interrupted" if gone else status.status,
             reason="its process ended without a word" if gone else status.reason,
-            settings=read_json(self.path / "settings.json"),
+            settings=self.read_settings().flat(),
             environment=_validate(
                 EnvironmentRecord, read_json(self.path / "environment.json"), self.path
             ),
@@ -182,7 +197,7 @@ def is_alive(status: StatusRecord) -> bool:
         return True
     try:
         started_s = psutil.Process(status.process).create_time()
-    except psutil.Error:
+    except (psutil.Error, ValueError):  # gone, or a number that no process can have
         return False
     return bool(abs(started_s - status.process_started_s) < 1.0)
 
@@ -221,12 +236,19 @@ def check_free_space(directory: Path, needed_bytes: int) -> None:
         )
 
 
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "status.json").is_file()
+    except OSError:  # longer than a path may be
+        return False
+
+
 def list_runs(runs_dir: Path) -> list[RunDirectory]:
     """Return the runs in a directory, oldest first; what is no run is passed over."""
     if not runs_dir.is_dir():
         return []
     with disk_errors(runs_dir, "cannot be read"):
-        found = [path for path in runs_dir.iterdir() if (path / "status.json").is_file()]
+        found = [path for path in runs_dir.iterdir() if _is_run(path)]
     return [RunDirectory(path) for path in sorted(found, key=lambda path: path.name)]
 
 
@@ -236,8 +258,8 @@ def find_run(runs_dir: Path, name: str | None) -> RunDirectory:
     Raises:
         StoreError: There is none, or more than one.
     """
-    if name and (Path(name) / "status.json").is_file():
-        return RunDirectory(Path(name))
+    if name and _is_run(Path(name)):
+        return RunDirectory(Path(name).resolve())
     runs = list_runs(runs_dir)
     if not runs:
         raise StoreError(
@@ -250,8 +272,14 @@ def find_run(runs_dir: Path, name: str | None) -> RunDirectory:
     ]
     if len(matches) != 1:
         count = "no run" if not matches else f"{len(matches)} runs"
-        raise StoreError(f"{name!r} names {count} in {runs_dir}. `laptime list` shows them.")
+        raise StoreError(f"{name[:200]!r} names {count} in {runs_dir}. `laptime list` shows them.")
     return matches[0]
+
+
+class _Document(Frozen):
+    """Any JSON object."""
+
+    content: dict[str, Any]
 
 
 Model = TypeVar("Model", bound=Frozen)

@@ -66,7 +66,7 @@ def _cells(record: RunRecord) -> list[str]:
         str(settings["num_workers"]),
         f"{len(record.epochs)}/{settings['epochs']}",
         render_seconds(seconds(wall_ns) / len(epochs)) if epochs else "-",
-        render_share(loading_ns / wall_ns) if wall_ns else "-",
+        render_share(loading_ns / wall_ns) if wall_ns and epochs[0].mode != "off" else "-",
         render_percent(record.best.accuracy) if record.best else "-",
     ]
 

@@ -85,11 +85,12 @@ class LiveRun:
             self._write(epoch_line(record))
         if not self._moves:
             loss = "NaN" if record.loss is None else f"{record.loss:.3f}"
+            waiting = f", {render_share(record.loading_ns / record.wall_ns)} waiting for data"
             self._say(
                 f"epoch {record.epoch}/{self._epochs}: loss {loss}, "
                 f"top-1 {render_percent(record.accuracy)}, "
-                f"{render_duration(seconds(record.wall_ns))}, "
-                f"{render_share(record.loading_ns / record.wall_ns)} waiting for data"
+                f"{render_duration(seconds(record.wall_ns))}"
+                f"{'' if record.mode == 'off' else waiting}"
             )
 
     def warned(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_text
 import sys
 from pathlib import Path
@@ -62,10 +63,12 @@ def _run(
 
     live = LiveRun(stream_rows=streamed)
     try:
-        if resume is None:
-            record = loop.train(settings, runs_dir, live)
-        else:
-            record = loop.resume(found, settings, live)
+        # What the user's own code prints is no result of ours.
+        with contextlib.redirect_stdout(sys.stderr):
+            if resume is None:
+                record = loop.train(settings, runs_dir, live)
+            else:
+                record = loop.resume(found, settings, live)
     finally:
         live.close()
     _print(record, json=json, rows_are_out=live.started and streamed)

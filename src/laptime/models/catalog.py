@@ -57,6 +57,6 @@ def _build_foreign(spec: str) -> nn.Module:
         raise ModelError(
             f"model {spec} returned {type(model).__name__}, but must return a torch.nn.Module."
         )
-    if not num_parameters(model):
+    if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError(f"model {spec} has no trainable parameter: there is nothing to train.")
     return model

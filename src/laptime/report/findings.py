@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from laptime.phase import Phase
 from laptime.record import EpochRecord, RunRecord
+from laptime.settings import RunSettings
 from laptime.units import (
     render_count,
     render_duration,
@@ -18,6 +20,10 @@ from laptime.units import (
 
 WORTH_SAYING = 0.10
 """A share of the epoch below which nothing is said about a phase."""
+
+
+UNEVEN = 0.25
+"""How much longer than the shortest an epoch may take before the spread is spoken of."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,8 @@ def findings(record: RunRecord) -> list[Finding]:
     """Return what the run shows, what matters most first; empty without a whole epoch."""
     if not record.epochs or record.status == "diverged":
         return _of_failure(record)
-    limit = limit_finding(record)
-    learned = learning_finding(record)
-    return [finding for finding in (learned, limit) if finding]
+    found = (learning_finding(record), spread_finding(record), limit_finding(record))
+    return [finding for finding in found if finding]
 
 
 def steady_epochs(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
@@ -69,6 +74,23 @@ def limit_finding(record: RunRecord) -> Finding | None:
     return Finding(rule.code, sentence, rule.next_command(record))
 
 
+def spread_finding(record: RunRecord) -> Finding | None:
+    """Return a finding when epochs of the same work took clearly different times.
+
+    Without knowing why, a mean over them describes no machine.
+    """
+    epochs = steady_epochs(record.epochs)
+    shortest, longest = min(e.wall_ns for e in epochs), max(e.wall_ns for e in epochs)
+    if longest <= shortest * (1 + UNEVEN):
+        return None
+    return Finding(
+        "uneven_epochs",
+        f"The same work took from {render_duration(seconds(shortest))} to "
+        f"{render_duration(seconds(longest))} an epoch: something else used this machine, or its "
+        f"clock changed. Repeat the run before you believe a mean.",
+    )
+
+
 def learning_finding(record: RunRecord) -> Finding | None:
     """Return a finding when nothing was learned: accuracy at chance, or a loss that does not fall.
 
@@ -87,16 +109,17 @@ def learning_finding(record: RunRecord) -> Finding | None:
                 f"({render_count(last.correct)} of {render_count(last.samples)}), and guessing "
                 f"among {classes} classes gives {render_percent(chance)}. "
                 f"These times are true; this is not a training.",
-                _again(record, lr=record.settings["lr"] / 10),
+                _smaller_steps(record),
             )
     first = record.epochs[0]
-    if len(record.epochs) > 1 and (last.loss is None or (first.loss or 0) <= last.loss):
-        shown = "not finite" if last.loss is None else f"{last.loss:.3f}"
+    if first.loss is None or last.loss is None or last is first:
+        return None
+    if first.loss <= last.loss:
         return Finding(
             "loss_does_not_fall",
-            f"The loss does not fall: {first.loss or 0:.3f} in epoch {first.epoch}, {shown} in "
+            f"The loss does not fall: {first.loss:.3f} in epoch {first.epoch}, {last.loss:.3f} in "
             f"epoch {last.epoch}.",
-            _again(record, lr=record.settings["lr"] / 10),
+            _smaller_steps(record),
         )
     return None
 
@@ -108,7 +131,7 @@ class _Rule:
     code: str
     sentence: str
     spent_ns: Callable[[Sequence[EpochRecord]], int]
-    next_command: Callable[[RunRecord], str]
+    next_command: Callable[[RunRecord], str | None]
 
 
 def _phase_sum(*phases: Phase) -> Callable[[Sequence[EpochRecord]], int]:
@@ -121,40 +144,56 @@ def _waiting(epochs: Sequence[EpochRecord]) -> int:
     return sum(epoch.loading_ns for epoch in epochs) - edges
 
 
-def _faster_loader(record: RunRecord) -> str:
-    if record.data.name in _OWN_DATA and record.settings["loader"] == "sample":
+def _faster_loader(record: RunRecord) -> str | None:
+    loader, workers = record.settings["loader"], record.settings["num_workers"]
+    if record.data.num_classes and loader == "sample":
         return _again(record, loader="batch")
-    return _again(record, num_workers=max(1, 2 * record.settings["num_workers"]))
+    if loader == "device" or workers > _MAX_WORKERS // 2:
+        return None
+    return _again(record, num_workers=max(1, 2 * workers))
+
+
+def _persistent_workers(record: RunRecord) -> str | None:
+    if record.settings["persistent_workers"] or not record.settings["num_workers"]:
+        return None
+    return _again(record, persistent_workers=True)
+
+
+def _rarer_checkpoints(record: RunRecord) -> str | None:
+    return _again(record, checkpoint_every=0) if record.settings["checkpoint_every"] else None
+
+
+def _smaller_steps(record: RunRecord) -> str | None:
+    lr = record.settings["lr"]
+    return _again(record, lr=lr / 10) if lr > 0 else None
+
+
+def _faster_arithmetic(record: RunRecord) -> str | None:
+    """Return what often makes computing faster; whether it does here, the run shows."""
+    if not record.settings["channels_last"]:
+        return _again(record, channels_last=True)
+    if record.settings["precision"] == "float32":
+        return _again(record, precision="bf16")
+    return None
 
 
 def _again(record: RunRecord, **changes: object) -> str:
     """Return the command that runs the same again with something changed."""
     settings = {**record.settings, **changes}
-    defaults = _default_settings()
+    usual = RunSettings().flat()
     words = [
         f"--{name.replace('_', '-')} {_word(value)}"
         for name, value in settings.items()
-        if value != defaults[name] and value is not None
+        if value != usual[name] and value is not None
     ]
     return " ".join(["laptime train", *words])
 
 
 def _word(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value)
-    return text if text.isascii() and not set(text) & set(" '\"\\$`;&|<>()*?[]#~") else f"'{text}'"
+    return str(value).lower() if isinstance(value, bool) else shlex.quote(str(value))
 
 
-def _default_settings() -> dict[str, object]:
-    from laptime.settings import RunSettings
-
-    return RunSettings().flat()
-
-
-_OWN_DATA = {"synthetic", "cifar10", "folder"}
+_MAX_WORKERS = 512
 
 _RULES = (
     _Rule(
@@ -167,7 +206,7 @@ _RULES = (
         "start_up_bound",
         "Limit: the loader's start and end. Workers are started for every epoch.",
         _phase_sum(Phase.LOADER_START, Phase.LOADER_END),
-        lambda record: _again(record, persistent_workers=True),
+        _persistent_workers,
     ),
     _Rule(
         "evaluation_bound",
@@ -179,13 +218,13 @@ _RULES = (
         "checkpoint_bound",
         "Limit: writing checkpoints.",
         _phase_sum(Phase.CHECKPOINT),
-        lambda record: _again(record, checkpoint_every=0),
+        _rarer_checkpoints,
     ),
     _Rule(
         "logging_bound",
         "Limit: logging.",
         _phase_sum(Phase.LOGGING),
-        lambda record: _again(record),
+        lambda record: None,  # noqa: ARG005 - there is no setting for it
     ),
 )
 
@@ -197,13 +236,11 @@ def _compute_bound(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: in
         f"Limit: computing, {render_share(training)} of an epoch. "
         f"Perfect loading would save at most {render_share(loading)}: stop tuning it."
     )
-    changed = "precision" if record.settings["channels_last"] else "channels_last"
-    value: object = "bf16" if changed == "precision" else True
-    return Finding("compute_bound", sentence, _again(record, **{changed: value}))
+    return Finding("compute_bound", sentence, _faster_arithmetic(record))
 
 
 def _of_failure(record: RunRecord) -> list[Finding]:
     if record.status != "diverged":
         return []
     sentence = f"Diverged: {record.reason}. What was measured until then is kept."
-    return [Finding("diverged", sentence, _again(record, lr=record.settings["lr"] / 10))]
+    return [Finding("diverged", sentence, _smaller_steps(record))]

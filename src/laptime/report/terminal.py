@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from laptime.errors import printable
@@ -18,6 +20,9 @@ from laptime.units import (
     render_share,
     seconds,
 )
+
+WIDTH = 100
+"""Columns that a line of prose takes at most; commands and paths are never broken."""
 
 _BAR_WIDTH = 60
 
@@ -72,9 +77,8 @@ def epoch_line(epoch: EpochRecord) -> str:
     """Return one epoch's row: loss and training top-1 over all its samples, then seconds."""
     mark = "  resumed" if epoch.segments > 1 else "  cold" if epoch.epoch == 1 else ""
     loss = f"{epoch.loss:.3f}" if epoch.loss is not None else "NaN"
-    times = (epoch.loading_ns, epoch.training_ns, epoch.other_ns, epoch.wall_ns)
     row = f"{f'epoch {epoch.epoch}':<10}{loss:>8}{render_percent(epoch.accuracy):>10}"
-    row += _times(*map(seconds, times))
+    row += _columns([epoch], count=1)
     if epoch.test_loss is not None and epoch.test_accuracy is not None:
         row += f"{epoch.test_loss:>12.3f}{render_percent(epoch.test_accuracy):>12}"
     return row + mark
@@ -90,35 +94,23 @@ def closing_lines(record: RunRecord) -> list[str]:
             "The embedded set has CIFAR-10's shapes: its times carry over, its accuracies do not."
         )
     for finding in findings(record):
-        lines.append(finding.sentence)
+        lines += textwrap.wrap(printable(finding.sentence), WIDTH)
         if finding.next_command:
-            lines.append(f"Next:  {finding.next_command}")
+            lines.append(f"Next:  {printable(finding.next_command)}")
     return [*lines, *_ending(record)]
 
 
 def _totals(record: RunRecord) -> list[str]:
-    epochs = record.epochs
-    sums = [
-        seconds(sum(getattr(epoch, name) for epoch in epochs))
-        for name in ("loading_ns", "training_ns", "other_ns", "wall_ns")
-    ]
-    setup_s = seconds(record.setup_ns)
+    epochs, setup_s = record.epochs, seconds(record.setup_ns)
     lines = [
-        f"{'total':<28}{_times(*sums)}  + set-up {render_seconds(setup_s)} s"
-        f" = run {render_seconds(setup_s + sums[-1])} s"
+        f"{'total':<28}{_columns(epochs, count=1)}  + set-up {render_seconds(setup_s)} s"
+        f" = run {render_seconds(setup_s + seconds(record.epochs_ns))} s"
     ]
     steady = steady_epochs(epochs)
     if len(epochs) > 1 and len(steady) > 1:
-        means = [
-            seconds(sum(getattr(epoch, name) for epoch in steady)) / len(steady)
-            for name in ("loading_ns", "training_ns", "other_ns", "wall_ns")
-        ]
-        name = f"mean of {len(steady)}" if len(steady) + 1 != len(epochs) else (
-            f"mean 2-{epochs[-1].epoch}"
-        )  # fmt: skip
         walls = [seconds(epoch.wall_ns) for epoch in steady]
         spread = f"  from {render_seconds(min(walls))} to {render_seconds(max(walls))}"
-        lines.append(f"{name:<28}{_times(*means)}{spread}")
+        lines.append(f"{f'mean {_ranges(steady)}':<28}{_columns(steady, len(steady))}{spread}")
     best = record.best
     if best:
         lines.append(
@@ -128,9 +120,14 @@ def _totals(record: RunRecord) -> list[str]:
     return lines
 
 
-def _times(*values_s: float) -> str:
-    widths = (10, 10, 8, 10)
-    return "".join(f"{render_seconds(v):>{w}}" for v, w in zip(values_s, widths, strict=True))
+def _columns(epochs: Sequence[EpochRecord], count: int) -> str:
+    """Return loading, training, other and total of some epochs, summed and divided by a count."""
+    names = ("loading_ns", "training_ns", "other_ns", "wall_ns")
+    sums = [seconds(sum(getattr(epoch, name) for epoch in epochs)) / count for name in names]
+    texts = [render_seconds(value) for value in sums]
+    if epochs[0].mode == "off":
+        texts[:3] = ["n/a"] * 3
+    return "".join(f"{t:>{w}}" for t, w in zip(texts, (10, 10, 8, 10), strict=True))
 
 
 def _ledger(record: RunRecord) -> list[str]:
@@ -148,10 +145,9 @@ def _ledger(record: RunRecord) -> list[str]:
         " ".join(filter(None, (name, "█" * round(_BAR_WIDTH * share), render_share(share))))
         for name, share in shares.items()
     )
-    spans = _names(epochs)
     rate = sum(epoch.samples for epoch in epochs) / seconds(wall_ns)
-    lines = [bar, _phases(epochs, wall_ns), f"over {spans}: {render_rate(rate)} samples/s"]
-    lines[-1] += f", timed in mode {mode}"
+    lines = [bar, *textwrap.wrap(_phases(record, epochs, wall_ns), WIDTH)]
+    lines.append(f"over {_names(epochs)}: {render_rate(rate)} samples/s, timed in mode {mode}")
     if mode == "sync":
         lines.append(
             "every edge waited for the device, which takes overlap away: for its cost, compare the "
@@ -167,17 +163,17 @@ def _ledger(record: RunRecord) -> list[str]:
     return lines
 
 
-def _phases(epochs: Sequence[EpochRecord], wall_ns: int) -> str:
-    """Return every phase's share; those that a CPU does not have print n/a."""
-    on_cpu = epochs[0].mode == "host" and not any(
-        epoch.phases_ns[phase] for epoch in epochs for phase in (Phase.TRANSFER, Phase.SYNC)
-    )
+def _phases(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: int) -> str:
+    """Return the share of every phase that occurred; those that a CPU does not have print n/a."""
+    absent = (Phase.TRANSFER, Phase.SYNC) if record.environment.device == "cpu" else ()
     words = []
     for phase in Phase:
-        spent = sum(epoch.phases_ns[phase] for epoch in epochs)
-        absent = on_cpu and phase in {Phase.TRANSFER, Phase.SYNC}
-        if spent or absent:
-            words.append(f"{phase.value} {'n/a' if absent else render_share(spent / wall_ns)}")
+        spent_ns = sum(epoch.phases_ns[phase] for epoch in epochs)
+        if spent_ns or phase in absent:
+            share = render_share(spent_ns / wall_ns) if spent_ns else "n/a"
+            words.append(
+                f"{phase.value}\N{NO-BREAK SPACE}{share}".replace(" ", "\N{NO-BREAK SPACE}")
+            )
     return " · ".join(words)
 
 
@@ -208,10 +204,20 @@ def _device(epochs: Sequence[EpochRecord]) -> list[str]:
 
 
 def _names(epochs: Sequence[EpochRecord]) -> str:
-    first, last = epochs[0].epoch, epochs[-1].epoch
-    if first == last:
-        return f"epoch {first}" + (", which is cold" if first == 1 else "")
-    return f"epochs {first}-{last}"
+    if len(epochs) > 1:
+        return f"epochs {_ranges(epochs)}"
+    return f"epoch {epochs[0].epoch}" + (", which is cold" if epochs[0].epoch == 1 else "")
+
+
+def _ranges(epochs: Sequence[EpochRecord]) -> str:
+    """Return the numbers of epochs, those in a row as a range: ``2, 4-6``."""
+    runs: list[list[int]] = []
+    for epoch in epochs:
+        if runs and runs[-1][-1] == epoch.epoch - 1:
+            runs[-1].append(epoch.epoch)
+        else:
+            runs.append([epoch.epoch])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _ending(record: RunRecord) -> list[str]:
@@ -221,7 +227,7 @@ def _ending(record: RunRecord) -> list[str]:
         lines.append(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}")
     if record.status == "interrupted":
         lines.append(f"Interrupted: {record.reason}.")
-        lines.append(f"Next:  laptime train --resume {record.directory}")
+        lines.append(f"Next:  laptime train --resume {shlex.quote(record.directory)}")
     lines.append(f"Record: {record.directory}")
     return [printable(line) for line in lines]
 

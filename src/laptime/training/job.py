@@ -119,7 +119,7 @@ def build_job(settings: RunSettings) -> Job:
         loader=build_loader(data.train, settings.loader, training.seed, device, train=True),
         test_loader=_test_loader(data, settings, device),
         parameters=num_parameters(model),
-        warnings=tuple(_warnings(settings, device, mode)),
+        warnings=tuple(_warnings(settings, device, mode, model)),
     )
 
 
@@ -214,8 +214,16 @@ def _test_loader(data: Data, settings: RunSettings, device: torch.device) -> Loa
     return build_loader(data.test, loader, settings.training.seed, device, train=False)
 
 
-def _warnings(settings: RunSettings, device: torch.device, mode: Mode) -> list[str]:
+def _warnings(
+    settings: RunSettings, device: torch.device, mode: Mode, model: nn.Module
+) -> list[str]:
     found = []
+    odd = [n for n, value in model.state_dict().items() if not isinstance(value, Tensor)]
+    if odd:
+        found.append(
+            f"the model keeps state that is no tensor ({odd[0]}): checkpoints leave it out, and a "
+            f"resumed run may differ."
+        )
     if settings.loader.pin_memory and device.type != "cuda":
         found.append(f"--pin-memory does nothing on {device.type}: there is no copy to speed up.")
     if mode == "host" and device.type != "cpu":

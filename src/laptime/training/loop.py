@@ -86,16 +86,7 @@ def resume(run: RunDirectory, settings: RunSettings, listener: Listener | None =
         update={"resumed": before.resumed + 1, "setup_ns": before.setup_ns}
     )
     run.write_start(settings, collect_environment(str(job.device)), job.data.record())
-    found = newest_valid(run.checkpoints)
-    cursor = None
-    if found is None:
-        run.rewind(epochs=0, step_rows=0, window_rows=0)
-    else:
-        declaration, cursor, passed_over = found
-        for line in passed_over:
-            listener.warned(line)
-        load_checkpoint(declaration, job.model, job.optimizer)
-        cursor = _rewind(run, job, cursor)
+    cursor = _go_back(run, job, listener)
     return _Run(job, run, status, listener, start_ns).finish(cursor)
 
 
@@ -258,6 +249,21 @@ def _beginning(epoch: int, *, step_rows: int, window_rows: int) -> Cursor:
 
 def _following(ended: Cursor) -> Cursor:
     return _beginning(ended.epoch + 1, step_rows=ended.step_rows, window_rows=ended.window_rows)
+
+
+def _go_back(run: RunDirectory, job: Job, listener: Listener) -> Cursor | None:
+    """Load the newest checkpoint that is whole; without one the run begins again."""
+    found, damaged = newest_valid(run.checkpoints)
+    for line in damaged:
+        listener.warned(f"{line} {'An older one is used.' if found else ''}".strip())
+    if found is None:
+        if damaged or run.read_epochs():
+            listener.warned(f"{run.id} has no checkpoint that is whole: it begins again.")
+        run.rewind(epochs=0, step_rows=0, window_rows=0)
+        return None
+    declaration, cursor = found
+    load_checkpoint(declaration, job.model, job.optimizer)
+    return _rewind(run, job, cursor)
 
 
 def _rewind(run: RunDirectory, job: Job, cursor: Cursor) -> Cursor:

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import nn, optim
+
+from laptime.errors import SettingsError
+from laptime.settings import OptimizerSettings
+from laptime.training.optimizers import OPTIMIZERS, build_optimizer
+
+SETTINGS: dict[str, Any] = {"lr": 0.03, "momentum": 0.7, "weight_decay": 0.002}
+
+RULES: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
+    "sgd": (optim.SGD, {"momentum": 0.7, "nesterov": False}),
+    "nesterov": (optim.SGD, {"momentum": 0.7, "nesterov": True}),
+    "adagrad": (optim.Adagrad, {}),
+    "adadelta": (optim.Adadelta, {}),
+    "adam": (optim.Adam, {}),
+    "adamw": (optim.AdamW, {}),
+}
+
+
+def test_every_name_of_the_settings_has_a_builder() -> None:
+    names = set(get_args(OptimizerSettings.model_fields["optimizer"].annotation))
+
+    assert names == set(OPTIMIZERS) == set(RULES)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_name_is_torchs_rule_with_the_settings_numbers_and_torchs_defaults(name: Any) -> None:
+    rule, expected = RULES[name]
+
+    optimizer = build_optimizer(nn.Linear(2, 2), OptimizerSettings(optimizer=name, **SETTINGS))
+
+    assert type(optimizer) is rule
+    defaults = {
+        key: parameter.default
+        for key, parameter in inspect.signature(rule).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    (group,) = optimizer.param_groups
+    for key, value in {**defaults, **expected, "lr": 0.03, "weight_decay": 0.002}.items():
+        assert group[key] == value, key
+
+
+def test_sgd_without_momentum_keeps_no_state() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = build_optimizer(model, OptimizerSettings(momentum=0.0))
+    model(torch.ones(1, 2)).sum().backward()
+
+    optimizer.step()
+
+    assert all(value is None for state in optimizer.state.values() for value in state.values())
+
+
+@pytest.mark.xfail(strict=True, reason="torch's ValueError ends `laptime train` in a traceback")
+def test_nesterov_without_momentum_is_refused_in_one_line() -> None:
+    settings = OptimizerSettings(optimizer="nesterov", momentum=0.0)
+
+    with pytest.raises(SettingsError, match="momentum is 0"):
+        build_optimizer(nn.Linear(2, 2), settings)
+
+
+def test_frozen_weights_are_left_out_and_stay_as_they_are() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+
+    optimizer = build_optimizer(model, OptimizerSettings(weight_decay=0.5))
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert [id(it) for it in held] == [id(it) for it in model[1].parameters()]
+    assert torch.equal(model[0].weight, before)
