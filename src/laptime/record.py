@@ -86,6 +86,10 @@ class EpochRecord(Frozen):
     device_ns: DeviceTimes | None = None
     segments: Annotated[int, Field(ge=1)] = 1
     """Pieces this epoch was run in; more than 1 after a resume, and then left out of means."""
+    cold: bool = False
+    """The first of its process: it pays for what later ones find ready."""
+    complete: bool = True
+    """Whether every step was taken; not where the loss ceased to be finite."""
 
     @model_validator(mode="after")
     def _phases_sum_to_wall(self) -> Self:
@@ -139,13 +143,14 @@ class EpochRecord(Frozen):
 
     def document(self) -> dict[str, Any]:
         """Return the record with its derived columns, as printed by ``--json``."""
+        timed = self.mode != "off"
         return {
             **self.model_dump(mode="json"),
             "accuracy": self.accuracy,
             "test_accuracy": self.test_accuracy,
-            "loading_s": seconds(self.loading_ns),
-            "training_s": seconds(self.training_ns),
-            "other_s": seconds(self.other_ns),
+            "loading_s": seconds(self.loading_ns) if timed else None,
+            "training_s": seconds(self.training_ns) if timed else None,
+            "other_s": seconds(self.other_ns) if timed else None,
             "total_s": seconds(self.wall_ns),
             "samples_per_s": self.samples_per_s,
         }
@@ -250,8 +255,9 @@ class RunRecord(Frozen):
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch with the highest training accuracy; the first of equals."""
-        return max(self.epochs, key=lambda epoch: epoch.accuracy, default=None)
+        """The complete epoch with the highest training accuracy; the first of equals."""
+        complete = [epoch for epoch in self.epochs if epoch.complete]
+        return max(complete, key=lambda epoch: epoch.accuracy, default=None)
 
     @property
     def epochs_ns(self) -> int:

@@ -63,7 +63,7 @@ class LoaderSettings(Frozen):
     """How batches reach the training loop."""
 
     loader: Literal["sample", "batch", "device"] = "sample"
-    """sample: one image at a time, as people write it; batch: whole batches with NumPy."""
+    """sample: image by image, as people write it; batch: whole batches; device: on the device."""
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     """Samples in one step on one device."""

@@ -208,7 +208,7 @@ def create_run(runs_dir: Path, model: str) -> RunDirectory:
     Raises:
         StoreError: The disk refuses.
     """
-    word = re.sub(r"[^a-z0-9]+", "-", model.lower().rpartition(":")[2] or "model").strip("-")[:40]
+    word = re.sub(r"[^a-z0-9]+", "-", Path(model).name.lower()).strip("-")[:40]
     stamp = calendar_now().strftime("%Y-%m-%dT%H-%M-%S")
     run = RunDirectory(runs_dir / f"{stamp}_{word}_{secrets.token_hex(3)}")
     make_directory(run.checkpoints)

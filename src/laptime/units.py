@@ -1,4 +1,4 @@
-"""Seconds, bytes, counts and shares as text: the only place that rounds."""
+"""Seconds, bytes, counts and shares as text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def render_seconds(value_s: float) -> str:
 
 
 def render_duration(value_s: float) -> str:
-    """Render a duration for a sentence: ``38 s``, ``4 min 10 s``, ``2 h 05 min``."""
+    """Render a duration for a sentence: ``80 ms``, ``38 s``, ``4 min 10 s``, ``2 h 05 min``."""
+    if 0 < value_s < 0.0995:
+        return f"{value_s * 1e3:.0f} ms"
     if value_s < 9.95:
         return f"{value_s:.1f} s"
     whole = round(value_s)

@@ -69,7 +69,6 @@ def test_json_is_one_document_on_standard_output_and_nothing_else(
     assert len(err.splitlines()) == 3
 
 
-@pytest.mark.xfail(strict=True, reason="a forward or a dataset that prints writes to our output")
 def test_json_stays_one_document_when_the_users_code_prints(
     laptime: Laptime, capsys: Capture
 ) -> None:
@@ -100,7 +99,7 @@ def test_the_report_goes_to_standard_output_and_names_the_record(
     (run,) = list_runs(Path("runs"))
     assert lines[0].startswith("resnet18, width 1, ")
     assert len([line for line in lines if re.match(r"epoch [12] ", line)]) == 2
-    assert lines[-1] == f"Record: {run.path}"
+    assert lines[-1].startswith(f"Record: {run.path} ")
 
 
 def test_a_long_log_line_is_not_wrapped(laptime: Laptime, capsys: Capture) -> None:
@@ -124,7 +123,7 @@ def test_resuming_a_complete_run_prints_its_record(laptime: Laptime, capsys: Cap
     assert err == ""
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
     assert laptime("train", "--resume", run.id) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"Record: {run.path}"
+    assert f"Record: {run.path}" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_complete_run_goes_on_for_more_epochs(laptime: Laptime, capsys: Capture) -> None:
@@ -188,7 +187,7 @@ def test_a_stopped_run_says_how_to_go_on_and_that_works(laptime: Laptime, capsys
     assert json.loads(capsys.readouterr().out)["run"]["resumed"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a name that is no UTF-8 breaks the writing of the reason")
+@pytest.mark.xfail(strict=True, reason="_Run._fail: format_exc().encode() of error.txt")
 def test_an_error_whose_text_is_no_utf8_is_a_failed_run(laptime: Laptime, capsys: Capture) -> None:
     spec = own_model("assert not self.training, 'caf' + chr(0xdce9)")
 
@@ -197,7 +196,6 @@ def test_an_error_whose_text_is_no_utf8_is_a_failed_run(laptime: Laptime, capsys
     assert json.loads(capsys.readouterr().out)["run"]["status"] == "failed"
 
 
-@pytest.mark.xfail(strict=True, reason="num_parameters counts before the first forward pass")
 def test_a_model_with_lazy_layers_is_trained_or_refused(laptime: Laptime, capsys: Capture) -> None:
     Path("lazy.py").write_text(
         "from torch import nn\n"
@@ -208,7 +206,6 @@ def test_a_model_with_lazy_layers_is_trained_or_refused(laptime: Laptime, capsys
     assert laptime(*TINY, "--model", "lazy.py:build", "--json") in {0, 2}
 
 
-@pytest.mark.xfail(strict=True, reason="mode off has no loading share, and the log says 0 %")
 def test_without_timing_nothing_is_said_of_waiting(laptime: Laptime, capsys: Capture) -> None:
     assert laptime(*TINY, "--timing", "off") == 0
 
@@ -271,16 +268,8 @@ def test_list_as_json_is_one_document_with_every_run(laptime: Laptime, capsys: C
         ("data.json", "{}"),
         ("environment.json", "[]"),
         ("epochs.jsonl", "{}\n"),
-        pytest.param(
-            "settings.json",
-            "[]",
-            marks=pytest.mark.xfail(strict=True, reason="read_record: ValidationError"),
-        ),
-        pytest.param(
-            "settings.json",
-            "{}",
-            marks=pytest.mark.xfail(strict=True, reason="_cells: KeyError of an older settings"),
-        ),
+        ("settings.json", "[]"),
+        ("settings.json", "{}"),
     ],
 )
 def test_list_passes_over_a_damaged_run_and_shows_the_others(
@@ -300,7 +289,6 @@ def test_list_passes_over_a_damaged_run_and_shows_the_others(
     assert err.count("\n") <= 1
 
 
-@pytest.mark.xfail(strict=True, reason="list shows 0 % for what mode off does not measure")
 def test_list_shows_no_share_of_loading_that_was_not_measured(
     laptime: Laptime, capsys: Capture
 ) -> None:

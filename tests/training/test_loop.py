@@ -214,7 +214,7 @@ def test_a_complete_run_is_not_run_again_but_can_go_on_for_more_epochs(
 def test_a_run_is_not_resumed_as_another(tiny: Any, tmp_path: Path) -> None:
     record = train(tiny(), tmp_path)
 
-    with pytest.raises(SettingsError, match="lr is 0.5, but .* was started with 0.1"):
+    with pytest.raises(SettingsError, match=r"lr is 0\.5, but .* was started with 0\.1"):
         resume(run_of(record), tiny(lr=0.5))
 
 
@@ -233,7 +233,7 @@ def test_a_checkpoint_of_another_model_is_refused(tiny: Any, tmp_path: Path) -> 
     for path in run_of(large).checkpoints.iterdir():
         (run_of(small).checkpoints / path.name).write_bytes(path.read_bytes())
 
-    with pytest.raises(CheckpointError, match="is of another model"):
+    with pytest.raises(CheckpointError, match=r"is of another model"):
         resume(run_of(small), tiny(epochs=3))
 
 

@@ -35,8 +35,8 @@ def data_command(name: str, data_dir: str | None, json: bool) -> int:
         click.echo(f"sha256    {record.sha256}  (images and labels, in order)")
     if record.name == "synthetic" and name == "auto":
         click.echo(
-            "\nNo CIFAR-10 here: `laptime data cifar10` downloads it (170 MB). Timings on the "
-            "embedded set are timings on CIFAR-10; accuracies are not."
+            "\nNo CIFAR-10 here: `laptime data cifar10` downloads it (170 MB). The embedded set "
+            "has its shapes and types, so a step is the same work; accuracies are not CIFAR-10's."
         )
     return 0
 

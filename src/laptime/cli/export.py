@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from laptime.cli.options import SettingsCommand, normalise_token, setting_options, settings_from
+from laptime.cli.options import SettingsCommand, setting_options, settings_from
 from laptime.errors import SettingsError, StoreError
 from laptime.files import write_atomically
 from laptime.settings import FIELDS
@@ -36,11 +36,7 @@ command = SettingsCommand(
     callback=export_command,
     help="Write the training as one plain PyTorch file without laptime.\n\n"
     "On the same machine it gives the same losses, bit by bit.",
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "token_normalize_func": normalise_token,
-        "max_content_width": 100,
-    },
+    context_settings={"help_option_names": ["-h", "--help"]},
     params=[
         *setting_options(_NAMES),
         click.Option(

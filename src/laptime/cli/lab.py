@@ -58,9 +58,8 @@ def _print(sections: Any, settings: Any, *, json: bool, streamed: bool) -> None:
         lines = closing_lines(section.record) if streamed else render_run(section.record)
         click.echo("\n".join(lines))
         reasons = unfit_reasons(settings, section.record)
-        click.echo(
-            f"\nNot fit to hand in: {'; '.join(reasons)}." if reasons else "\nFit to hand in."
-        )
+        fit = f"{section.part}: as assigned, on CIFAR-10 ({section.record.data.label})."
+        click.echo(f"\nNot fit to hand in: {'; '.join(reasons)}." if reasons else f"\n{fit}")
 
 
 def _is_full(scale: str, device: str | None) -> bool:

@@ -107,7 +107,8 @@ class LiveRun:
         if self._warned_of_length or progress.epoch_s <= LONG_EPOCH_S:
             return
         self._warned_of_length = True
-        fewer = max(128, round(progress.num_steps * 60 / progress.epoch_s) * 128)
+        batch = max(1, progress.samples // progress.step)
+        fewer = max(1, round(progress.num_steps * 60 / progress.epoch_s)) * batch
         self._say(
             f"An epoch will take about {render_duration(progress.epoch_s)} here. "
             f"--samples {fewer} makes it about a minute; Ctrl-C stops, and --resume goes on."

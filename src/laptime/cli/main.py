@@ -59,7 +59,11 @@ class Verbs(click.Group):
     help=_HELP,
     epilog="Exit status: 0 done; 1 the training diverged, failed or ran out of memory; "
     "2 wrong usage or bad input; 3 refuses to conclude; 130 interrupted.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),  # --num_workers too
+        "max_content_width": 100,
+    },
 )
 @click.version_option(laptime.__version__, prog_name="laptime")
 def app() -> None:
@@ -81,6 +85,9 @@ def status_of(command: Callable[[], object]) -> int:
         sys.stdout.flush()
     except LaptimeError as error:
         return _refuse(str(error), error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         return _refuse(_usage(error), 2)
     except (click.Abort, KeyboardInterrupt):

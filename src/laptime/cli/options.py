@@ -72,11 +72,6 @@ def setting_options(names: Iterable[str] = FIELDS) -> list[click.Parameter]:
     return [_option(name) for name in names]
 
 
-def normalise_token(token: str) -> str:
-    """Let ``--num_workers`` mean ``--num-workers``."""
-    return token.replace("_", "-")
-
-
 def settings_from(
     config: Path | None, given: Mapping[str, Any], base: RunSettings | None = None
 ) -> RunSettings:

@@ -14,7 +14,6 @@ from laptime.cli.options import (
     JSON,
     RUNS_DIR,
     SettingsCommand,
-    normalise_token,
     setting_options,
     settings_from,
 )
@@ -101,11 +100,7 @@ command = SettingsCommand(
     "Without options: the lab's training, ResNet-18 on CIFAR-10 where it is on disk, else on an "
     "embedded set of the same shape.",
     epilog=_EXAMPLES,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "token_normalize_func": normalise_token,
-        "max_content_width": 100,
-    },
+    context_settings={"help_option_names": ["-h", "--help"]},
     params=[
         *setting_options(),
         click.Option(

@@ -137,7 +137,7 @@ def _build_own(spec: str) -> Data:
     return Data(
         train=_checked(train, spec, "training set"),
         test=None if test is None else _checked(test, spec, "test set"),
-        name=spec.rpartition(":")[2],
+        name=Path(spec).name,
         source=spec,
         label="your own",
         verified=False,

@@ -264,8 +264,8 @@ def _disk_errors(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{directory} cannot be written: {error.strerror or error}. Free space, or use "
-            f"another --data-dir."
+            f"{directory} cannot be written: {error.strerror or error}. Free space, or name a "
+            f"--data-dir that can be written."
         ) from error
 
 

@@ -11,6 +11,7 @@ from laptime.phase import Phase
 from laptime.record import EpochRecord, RunRecord
 from laptime.settings import RunSettings
 from laptime.units import (
+    nanoseconds,
     render_count,
     render_duration,
     render_percent,
@@ -24,6 +25,10 @@ WORTH_SAYING = 0.10
 
 UNEVEN = 0.25
 """How much longer than the shortest an epoch may take before the spread is spoken of."""
+
+
+ENOUGH_SAMPLES = 500
+"""Fewer samples in an epoch say nothing about learning."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,12 @@ def findings(record: RunRecord) -> list[Finding]:
 
 
 def steady_epochs(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
-    """Return the epochs that timing means rest on: not the first, which is cold, nor resumed ones.
+    """Return the epochs that timing means rest on: not the first of a process, nor resumed ones.
 
     A run that has no other epoch is described by what it has.
     """
     whole = [epoch for epoch in epochs if epoch.segments == 1]
-    return [epoch for epoch in whole if epoch.epoch > 1] or whole or list(epochs)
+    return [epoch for epoch in whole if not epoch.cold] or whole or list(epochs)
 
 
 def limit_finding(record: RunRecord) -> Finding | None:
@@ -75,53 +80,56 @@ def limit_finding(record: RunRecord) -> Finding | None:
 
 
 def spread_finding(record: RunRecord) -> Finding | None:
-    """Return a finding when epochs of the same work took clearly different times.
+    """Return a finding when epochs of the same work differ by over a quarter and over a second.
 
     Without knowing why, a mean over them describes no machine.
     """
     epochs = steady_epochs(record.epochs)
     shortest, longest = min(e.wall_ns for e in epochs), max(e.wall_ns for e in epochs)
-    if longest <= shortest * (1 + UNEVEN):
+    if longest <= shortest * (1 + UNEVEN) or longest - shortest < nanoseconds(1):
         return None
     return Finding(
         "uneven_epochs",
         f"The same work took from {render_duration(seconds(shortest))} to "
-        f"{render_duration(seconds(longest))} an epoch: something else used this machine, or its "
-        f"clock changed. Repeat the run before you believe a mean.",
+        f"{render_duration(seconds(longest))} an epoch: another program on this machine, for "
+        f"example, or a changed clock rate. Repeat the run before you believe a mean.",
     )
 
 
 def learning_finding(record: RunRecord) -> Finding | None:
-    """Return a finding when nothing was learned: accuracy at chance, or a loss that does not fall.
-
-    Chance is 1 / classes; accuracy counts as above it beyond three standard errors of a
-    binomial count.
-    """
-    last = record.epochs[-1]
-    classes = record.data.num_classes
-    if classes and last.samples:
-        chance = 1 / classes
-        error = math.sqrt(chance * (1 - chance) / last.samples)
-        if last.accuracy <= chance + 3 * error:
-            return Finding(
-                "nothing_learned",
-                f"Nothing was learned: the last epoch's top-1 is {render_percent(last.accuracy)} "
-                f"({render_count(last.correct)} of {render_count(last.samples)}), and guessing "
-                f"among {classes} classes gives {render_percent(chance)}. "
-                f"These times are true; this is not a training.",
-                _smaller_steps(record),
-            )
-    first = record.epochs[0]
-    if first.loss is None or last.loss is None or last is first:
-        return None
-    if first.loss <= last.loss:
+    """Return a finding when nothing was learned, or the loss does not fall."""
+    last, first, classes = record.epochs[-1], record.epochs[0], record.data.num_classes
+    if classes and _is_guessing(last, classes):
         return Finding(
-            "loss_does_not_fall",
-            f"The loss does not fall: {first.loss:.3f} in epoch {first.epoch}, {last.loss:.3f} in "
-            f"epoch {last.epoch}.",
+            "nothing_learned",
+            f"Nothing was learned: the last epoch's loss is {last.loss:.3f} and its top-1 "
+            f"{render_percent(last.accuracy)} ({render_count(last.correct)} of "
+            f"{render_count(last.samples)}); guessing among {classes} classes gives "
+            f"{math.log(classes):.3f} and {render_percent(1 / classes)}. "
+            f"These times are true; this is not a training.",
             _smaller_steps(record),
         )
-    return None
+    if first.loss is None or last.loss is None or last is first or first.loss > last.loss:
+        return None
+    return Finding(
+        "loss_does_not_fall",
+        f"The loss does not fall: {first.loss:.3f} in epoch {first.epoch}, {last.loss:.3f} in "
+        f"epoch {last.epoch}.",
+        _smaller_steps(record),
+    )
+
+
+def _is_guessing(epoch: EpochRecord, classes: int) -> bool:
+    """Return whether an epoch shows no learning, by its loss and by its accuracy.
+
+    The loss is no better than that of guessing, ln(classes), and the accuracy within three
+    standard errors (of a binomial count) of chance. Few samples show neither.
+    """
+    if epoch.loss is None or epoch.samples < ENOUGH_SAMPLES:
+        return False
+    chance = 1 / classes
+    error = math.sqrt(chance * (1 - chance) / epoch.samples)
+    return epoch.loss >= 0.98 * math.log(classes) and epoch.accuracy <= chance + 3 * error
 
 
 @dataclass(frozen=True)
@@ -138,10 +146,22 @@ def _phase_sum(*phases: Phase) -> Callable[[Sequence[EpochRecord]], int]:
     return lambda epochs: sum(epoch.phases_ns[phase] for epoch in epochs for phase in phases)
 
 
-def _waiting(epochs: Sequence[EpochRecord]) -> int:
-    """Return the wait for data past the loader's start and end, which have a rule of their own."""
-    edges = _phase_sum(Phase.LOADER_START, Phase.LOADER_END)(epochs)
-    return sum(epoch.loading_ns for epoch in epochs) - edges
+def _edges(epochs: Sequence[EpochRecord]) -> int:
+    return _phase_sum(Phase.LOADER_START, Phase.LOADER_END)(epochs)
+
+
+def _loading(epochs: Sequence[EpochRecord]) -> int:
+    return sum(epoch.loading_ns for epoch in epochs)
+
+
+def _mostly_waiting(epochs: Sequence[EpochRecord]) -> int:
+    """Return the loading time where most of it is waits between batches, else 0."""
+    return _loading(epochs) if 2 * _edges(epochs) <= _loading(epochs) else 0
+
+
+def _mostly_edges(epochs: Sequence[EpochRecord]) -> int:
+    """Return the loading time where most of it is the loader's start and end, else 0."""
+    return _loading(epochs) - _mostly_waiting(epochs)
 
 
 def _faster_loader(record: RunRecord) -> str | None:
@@ -165,7 +185,7 @@ def _rarer_checkpoints(record: RunRecord) -> str | None:
 
 def _smaller_steps(record: RunRecord) -> str | None:
     lr = record.settings["lr"]
-    return _again(record, lr=lr / 10) if lr > 0 else None
+    return _again(record, lr=min(lr / 10, 0.1)) if lr > 0 else None
 
 
 def _faster_arithmetic(record: RunRecord) -> str | None:
@@ -199,13 +219,13 @@ _RULES = (
     _Rule(
         "loader_bound",
         "Limit: data loading. The training stands still until a batch is ready.",
-        _waiting,
+        _mostly_waiting,
         _faster_loader,
     ),
     _Rule(
         "start_up_bound",
-        "Limit: the loader's start and end. Workers are started for every epoch.",
-        _phase_sum(Phase.LOADER_START, Phase.LOADER_END),
+        "Limit: data loading, most of it the loader's start, up to the first batch, and its end.",
+        _mostly_edges,
         _persistent_workers,
     ),
     _Rule(

@@ -75,7 +75,7 @@ def columns_line(record: RunRecord) -> str:
 
 def epoch_line(epoch: EpochRecord) -> str:
     """Return one epoch's row: loss and training top-1 over all its samples, then seconds."""
-    mark = "  resumed" if epoch.segments > 1 else "  cold" if epoch.epoch == 1 else ""
+    mark = "  resumed" if epoch.segments > 1 else "  cold" if epoch.cold else ""
     loss = f"{epoch.loss:.3f}" if epoch.loss is not None else "NaN"
     row = f"{f'epoch {epoch.epoch}':<10}{loss:>8}{render_percent(epoch.accuracy):>10}"
     row += _columns([epoch], count=1)
@@ -91,7 +91,8 @@ def closing_lines(record: RunRecord) -> list[str]:
         lines += [*_totals(record), "", *_ledger(record), ""]
     if record.data.name == "synthetic":
         lines.append(
-            "The embedded set has CIFAR-10's shapes: its times carry over, its accuracies do not."
+            "The embedded set has CIFAR-10's shapes and types, so a step is the same work; its "
+            "accuracies say nothing of CIFAR-10."
         )
     for finding in findings(record):
         lines += textwrap.wrap(printable(finding.sentence), WIDTH)
@@ -148,7 +149,7 @@ def _ledger(record: RunRecord) -> list[str]:
     rate = sum(epoch.samples for epoch in epochs) / seconds(wall_ns)
     lines = [bar, *textwrap.wrap(_phases(record, epochs, wall_ns), WIDTH)]
     lines.append(f"over {_names(epochs)}: {render_rate(rate)} samples/s, timed in mode {mode}")
-    if mode == "sync":
+    if mode == "sync" and record.environment.device != "cpu":
         lines.append(
             "every edge waited for the device, which takes overlap away: for its cost, compare the "
             "total with a run of --timing auto"
@@ -206,7 +207,7 @@ def _device(epochs: Sequence[EpochRecord]) -> list[str]:
 def _names(epochs: Sequence[EpochRecord]) -> str:
     if len(epochs) > 1:
         return f"epochs {_ranges(epochs)}"
-    return f"epoch {epochs[0].epoch}" + (", which is cold" if epochs[0].epoch == 1 else "")
+    return f"epoch {epochs[0].epoch}" + (", which is cold" if epochs[0].cold else "")
 
 
 def _ranges(epochs: Sequence[EpochRecord]) -> str:
@@ -228,7 +229,8 @@ def _ending(record: RunRecord) -> list[str]:
     if record.status == "interrupted":
         lines.append(f"Interrupted: {record.reason}.")
         lines.append(f"Next:  laptime train --resume {shlex.quote(record.directory)}")
-    lines.append(f"Record: {record.directory}")
+    steps = " (steps.jsonl has loss and top-1 of every step)" if record.epochs else ""
+    lines.append(f"Record: {record.directory}{steps}")
     return [printable(line) for line in lines]
 
 

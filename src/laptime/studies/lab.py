@@ -14,6 +14,9 @@ from laptime.training.loop import train
 
 Scale = Literal["quick", "full"]
 
+TRAIN_SAMPLES = 50_000
+"""Training images of CIFAR-10."""
+
 QUICK: dict[str, Any] = {"width": 16, "samples": 5000}
 """What quick scale reduces; all else is as assigned."""
 
@@ -48,6 +51,11 @@ def unfit_reasons(settings: RunSettings, record: RunRecord) -> list[str]:
     reasons = reductions(settings)
     if record.data.name != "cifar10":
         reasons.append(f"data is {record.data.label}, not CIFAR-10")
+    elif settings.data.samples is None and record.data.train_samples != TRAIN_SAMPLES:
+        reasons.append(
+            f"the copy of CIFAR-10 has {record.data.train_samples:,} training images instead of "
+            f"{TRAIN_SAMPLES:,}"
+        )
     if record.status != "completed":
         reasons.append(f"the run is {record.status}")
     return reasons

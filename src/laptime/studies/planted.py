@@ -144,7 +144,7 @@ def run_planted(planted: Planted, directory: Path) -> tuple[EpochRecord, Truth]:
     job = _build_job(planted, truth)
     run = RunDirectory(directory)
     run.checkpoints.mkdir(parents=True)
-    record, _ = Epoch(job, run, Silence(), lambda: False, _start()).run()
+    record, _ = Epoch(job, run, Silence(), lambda: False, _start(), cold=True).run()
     return record, truth
 
 

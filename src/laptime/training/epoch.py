@@ -30,6 +30,9 @@ class DivergedError(Exception):
 class InterruptedRunError(Exception):
     """Somebody asked the run to stop, and it has stopped between two steps."""
 
+    def __init__(self, epoch: int, step: int, num_steps: int) -> None:
+        super().__init__(f"stopped from outside in epoch {epoch}, after step {step} of {num_steps}")
+
 
 class Epoch:
     """An epoch in progress: its ledger, its sums, and the logs it writes.
@@ -54,7 +57,10 @@ class Epoch:
         listener: Listener,
         stop_requested: Callable[[], bool],
         start: Cursor,
+        *,
+        cold: bool,
     ) -> None:
+        self._cold = cold
         self._job, self._run, self._listener = job, run, listener
         self._stop_requested = stop_requested
         self._before = start
@@ -62,9 +68,8 @@ class Epoch:
         self._step_rows, self._window_rows = start.step_rows, start.window_rows
         self._windows: list[Window] = []
         self._test: tuple[float | None, int, int | None] | None = None
-        # Cycles of garbage are collected here, between epochs, and not inside a step.
+        gc.collect()  # between epochs, and not inside a step
         self._ledger, self._timer = job.build_timer(start.steps + 1)
-        gc.collect()
 
     def run(self) -> tuple[EpochRecord, Cursor]:
         """Train, evaluate, write the checkpoint; return the stored record and where the run stands.
@@ -138,7 +143,7 @@ class Epoch:
         if stopping or self._checkpoint_is_due(step):
             self._checkpoint()
         if stopping:
-            raise InterruptedRunError
+            raise InterruptedRunError(self._meter.epoch, step, self._job.loader.num_steps)
 
     def _evaluate(self) -> None:
         before = self._before
@@ -174,7 +179,13 @@ class Epoch:
 
     def _store(self) -> EpochRecord:
         """Write the record of the epoch as far as it has come."""
-        record = EpochRecord(**self._sums(), loss=self._meter.loss, mode=self._job.mode)
+        record = EpochRecord(
+            **self._sums(),
+            loss=self._meter.loss,
+            mode=self._job.mode,
+            cold=self._cold,
+            complete=self._meter.steps == self._job.loader.num_steps,
+        )
         self._run.append_epoch(record)
         return record
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +93,7 @@ def build_job(settings: RunSettings) -> Job:
         LaptimeError: A part cannot be built or does not fit the others.
     """
     check_name(settings.model)
+    check_alone(os.environ)
     training = settings.training
     device = choose_device(training.device)
     mode = choose_mode(training, device)
@@ -128,6 +131,20 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+def check_alone(environ: Mapping[str, str]) -> None:
+    """Refuse to be one of many processes: each would train and time the whole by itself.
+
+    Raises:
+        SettingsError: A launcher says that there are more.
+    """
+    world_size = environ.get("WORLD_SIZE", "1")
+    if world_size not in {"", "0", "1"}:
+        raise SettingsError(
+            f"WORLD_SIZE is {world_size}, but this version of laptime trains in one process. "
+            f"Start it without torchrun."
+        )
 
 
 def check_batch(data: Data, settings: RunSettings) -> None:

@@ -140,8 +140,10 @@ class _Run:
             self._end("completed", None)
         except DivergedError as error:
             self._end("diverged", str(error))
-        except (InterruptedRunError, KeyboardInterrupt):
-            self._end("interrupted", "stopped from outside")
+        except InterruptedRunError as error:
+            self._end("interrupted", str(error))
+        except KeyboardInterrupt:
+            self._end("interrupted", "stopped from outside at once, before a checkpoint")
         except LaptimeError as error:
             self._end("failed", str(error))
             raise
@@ -163,11 +165,14 @@ class _Run:
 
     def _epochs(self, cursor: Cursor | None) -> None:
         cursor = cursor or _beginning(1, step_rows=0, window_rows=0)
+        cold = True
         while cursor.epoch <= self._job.settings.training.epochs:
-            epoch = Epoch(self._job, self._run, self._listener, self._stop_requested, cursor)
+            epoch = Epoch(
+                self._job, self._run, self._listener, self._stop_requested, cursor, cold=cold
+            )
             record, ended = epoch.run()
             self._listener.epoch_ended(record)
-            cursor = _following(ended)
+            cursor, cold = _following(ended), False
 
     def _end(self, status: Status, reason: str | None) -> None:
         self._write(
