@@ -182,12 +182,15 @@ def test_without_timing_no_limit_is_named() -> None:
     assert limit_finding(record(epoch(1, {Phase.OTHER: MS}, mode="off"))) is None
 
 
-@pytest.mark.parametrize(("slowest", "fires"), [(1250, False), (1251, True)])
-def test_epochs_of_the_same_work_that_differ_by_more_than_a_quarter_are_named(
-    slowest: int, fires: bool
+@pytest.mark.parametrize(
+    ("fastest", "slowest", "fires"),
+    [(10_000, 12_500, False), (10_000, 12_501, True), (1000, 1999, False), (1000, 2000, True)],
+)
+def test_epochs_that_differ_by_over_a_quarter_and_a_second_are_named(
+    fastest: int, slowest: int, fires: bool
 ) -> None:
-    cold = epoch(1, {Phase.FORWARD: 9000 * MS})
-    steady = [epoch(n, {Phase.FORWARD: ms * MS}) for n, ms in ((2, 1000), (3, slowest))]
+    cold = epoch(1, {Phase.FORWARD: 90_000 * MS})
+    steady = [epoch(n, {Phase.FORWARD: ms * MS}) for n, ms in ((2, slowest), (3, fastest))]
 
     found = spread_finding(record(cold, *steady))
 

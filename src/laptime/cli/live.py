@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from laptime.errors import printable
 from laptime.record import EpochRecord, RunRecord
 from laptime.report.terminal import columns_line, epoch_line, header_lines
 from laptime.training.listener import Progress
@@ -115,7 +116,7 @@ class LiveRun:
         )
 
     def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        self._console.print(printable(text), soft_wrap=True)
 
     def _write(self, *lines: str) -> None:
         for line in lines:

@@ -97,7 +97,7 @@ def closing_lines(record: RunRecord) -> list[str]:
     for finding in findings(record):
         lines += textwrap.wrap(printable(finding.sentence), WIDTH)
         if finding.next_command:
-            lines.append(f"Next:  {printable(finding.next_command)}")
+            lines.append(_next(finding.next_command))
     return [*lines, *_ending(record)]
 
 
@@ -225,13 +225,17 @@ def _ending(record: RunRecord) -> list[str]:
     """Return how the run ended, where it is, and how to go on."""
     lines = []
     if record.status in {"failed", "out_of_memory"}:
-        lines.append(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}")
+        lines.append(printable(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}"))
     if record.status == "interrupted":
         lines.append(f"Interrupted: {record.reason}.")
-        lines.append(f"Next:  laptime train --resume {shlex.quote(record.directory)}")
+        lines.append(_next(f"laptime train --resume {shlex.quote(record.directory)}"))
     steps = " (steps.jsonl has loss and top-1 of every step)" if record.epochs else ""
-    lines.append(f"Record: {record.directory}{steps}")
-    return [printable(line) for line in lines]
+    return [*lines, printable(f"Record: {record.directory}{steps}")]
+
+
+def _next(command: str) -> str:
+    """Return a command to type, as it is; only what would reach the terminal as an escape goes."""
+    return f"Next:  {command if command.isprintable() else printable(command)}"
 
 
 def _differences(settings: Mapping[str, object], **defaults: object) -> list[str]:

@@ -187,7 +187,9 @@ class _Run:
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
             word in str(error) for word in _OUT_OF_MEMORY
         )
-        write_atomically(self._run.path / "error.txt", traceback.format_exc().encode())
+        write_atomically(
+            self._run.path / "error.txt", traceback.format_exc().encode(errors="replace")
+        )
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
         self._end("out_of_memory" if out_of_memory else "failed", printable(reason)[:500])
