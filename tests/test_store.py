@@ -32,7 +32,6 @@ from laptime.store import (
     is_alive,
     list_runs,
     new_status,
-    remove_run,
 )
 
 ENVIRONMENT = EnvironmentRecord(
@@ -150,15 +149,6 @@ def test_a_run_is_named_for_its_time_and_its_model_and_stays_in_the_folder(
 
 def test_runs_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:
     assert len({create_run(tmp_path, "resnet18").id for _ in range(20)}) == 20
-
-
-def test_a_run_without_a_status_is_not_listed_yet_and_can_be_removed(tmp_path: Path) -> None:
-    run = create_run(tmp_path, "resnet18")
-    assert list_runs(tmp_path) == []
-
-    remove_run(run)
-
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_are_listed_oldest_first_and_foreign_folders_are_passed_over(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -102,7 +103,7 @@ def read_lines(path: Path) -> list[str]:
         return []
     with disk_errors(path, "cannot be read"):
         content = path.read_bytes()
-    return content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()
+    return content[: content.rfind(b"\n") + 1].decode(errors="replace").split("\n")[:-1]
 
 
 def keep_lines(path: Path, num_lines: int) -> None:
@@ -135,6 +136,27 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[bool]:
+    """Lock a directory for this process; yield whether it is ours.
+
+    The lock ends with the process, whatever ends it. A file system without locks is used without.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno != errno.EWOULDBLOCK
+    return True
 
 
 @contextmanager

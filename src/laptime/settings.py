@@ -18,22 +18,27 @@ from laptime.errors import SettingsError
 
 
 class Frozen(BaseModel):
-    """The one base of settings and records: frozen, strict about keys, no NaN."""
+    """The one base of settings and records: frozen, unknown keys refused, no NaN."""
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
         protected_namespaces=(),
+        defer_build=True,  # `train --help` shows the fields and validates nothing
     )
 
 
-Positive = Annotated[int, Field(ge=1)]
+class Described(Frozen):
+    """Settings whose docstrings under the fields are the help text."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
 Name = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-class ModelSettings(Frozen):
+class ModelSettings(Described):
     """What is trained."""
 
     model: Name = "resnet18"
@@ -46,7 +51,7 @@ class ModelSettings(Frozen):
     """Batch normalisation after each convolution of resnet18, or nothing."""
 
 
-class DataSettings(Frozen):
+class DataSettings(Described):
     """What it is trained on."""
 
     data: Name = "auto"
@@ -59,7 +64,7 @@ class DataSettings(Frozen):
     """Train on this many samples only: a subset that does not depend on the seed."""
 
 
-class LoaderSettings(Frozen):
+class LoaderSettings(Described):
     """How batches reach the training loop."""
 
     loader: Literal["sample", "batch", "device"] = "sample"
@@ -81,7 +86,7 @@ class LoaderSettings(Frozen):
     """Copy batches to page-locked memory, from where a GPU can fetch them by itself."""
 
 
-class OptimizerSettings(Frozen):
+class OptimizerSettings(Described):
     """How the weights are updated."""
 
     optimizer: Literal["sgd", "nesterov", "adagrad", "adadelta", "adam", "adamw"] = "sgd"
@@ -97,7 +102,7 @@ class OptimizerSettings(Frozen):
     """Weight decay."""
 
 
-class TrainingSettings(Frozen):
+class TrainingSettings(Described):
     """How long, where and how exactly."""
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 5
@@ -182,9 +187,14 @@ def build_settings(values: Mapping[str, Any]) -> RunSettings:
         for group, model in GROUPS.items()
     }
     try:
-        return RunSettings.model_validate(grouped)
+        settings = RunSettings.model_validate(grouped)
     except ValidationError as error:
         raise SettingsError(_refusal(error.errors()[0])) from None
+    if settings.optimizer.optimizer == "nesterov" and settings.optimizer.momentum == 0:
+        raise SettingsError(
+            "momentum is 0, but nesterov needs some. Use --momentum 0.9, or --optimizer sgd."
+        )
+    return settings
 
 
 def suggestion(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:

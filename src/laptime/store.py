@@ -39,6 +39,9 @@ from laptime.record import (
 from laptime.settings import Frozen, RunSettings, build_settings
 from laptime.timing.clock import calendar_now
 
+SILENCE_S = 3600
+"""A run of another host that has written nothing for so long is taken for dead."""
+
 Row = TypeVar("Row", StepRecord, WindowRecord, EpochRecord)
 
 
@@ -137,6 +140,12 @@ class RunDirectory:
             )
         return status
 
+    def silent_s(self) -> float:
+        """Return the seconds since anything was written about the run."""
+        paths = [self.path / "status.json", self.steps, self.epochs]
+        written_s = max((p.stat().st_mtime for p in paths if p.exists()), default=0.0)
+        return max(0.0, calendar_now().timestamp() - written_s)
+
     def read_data(self) -> DataRecord:
         """Read what the run was trained on."""
         return _validate(DataRecord, read_json(self.path / "data.json"), self.path)
@@ -162,7 +171,7 @@ class RunDirectory:
             StoreError: A file is missing or damaged.
         """
         status = self.read_status()
-        gone = status.status == "running" and not is_alive(status)
+        gone = status.status == "running" and not is_alive(status, self.silent_s())
         return RunRecord(
             id=self.id,
             directory=str(self.path),
@@ -191,15 +200,24 @@ def new_status() -> StatusRecord:
     )
 
 
-def is_alive(status: StatusRecord) -> bool:
-    """Return whether the process that wrote the status still runs, as far as this host can tell."""
+def is_alive(status: StatusRecord, silent_s: float = 0.0) -> bool:
+    """Return whether the process that wrote the status still runs, as far as this host can tell.
+
+    Args:
+        status: What it wrote.
+        silent_s: How long its run has written nothing: all there is to go by on another host.
+    """
     if status.host != socket.gethostname():
-        return True
+        return silent_s < SILENCE_S
     try:
-        started_s = psutil.Process(status.process).create_time()
+        process = psutil.Process(status.process)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        started_s = process.create_time()
     except (psutil.Error, ValueError):  # gone, or a number that no process can have
         return False
-    return bool(abs(started_s - status.process_started_s) < 1.0)
+    # Derived from the time of boot, which moves a little when the calendar is set.
+    return bool(abs(started_s - status.process_started_s) < 30)
 
 
 def create_run(runs_dir: Path, model: str) -> RunDirectory:
@@ -213,11 +231,6 @@ def create_run(runs_dir: Path, model: str) -> RunDirectory:
     run = RunDirectory(runs_dir / f"{stamp}_{word}_{secrets.token_hex(3)}")
     make_directory(run.checkpoints)
     return run
-
-
-def remove_run(run: RunDirectory) -> None:
-    """Remove a run that could not begin."""
-    shutil.rmtree(run.path, ignore_errors=True)
 
 
 def check_free_space(directory: Path, needed_bytes: int) -> None:
@@ -245,9 +258,9 @@ def _is_run(path: Path) -> bool:
 
 def list_runs(runs_dir: Path) -> list[RunDirectory]:
     """Return the runs in a directory, oldest first; what is no run is passed over."""
-    if not runs_dir.is_dir():
-        return []
     with disk_errors(runs_dir, "cannot be read"):
+        if not runs_dir.is_dir():
+            return []
         found = [path for path in runs_dir.iterdir() if _is_run(path)]
     return [RunDirectory(path) for path in sorted(found, key=lambda path: path.name)]
 

@@ -219,7 +219,6 @@ def test_a_run_that_never_began_has_not_started() -> None:
     assert not live.started
 
 
-@pytest.mark.xfail(strict=True, reason="_say prints names as they are: rich leaves escapes in")
 def test_control_characters_in_names_do_not_reach_the_terminal(capsys: Capture) -> None:
     live = LiveRun(stream_rows=False)
 

@@ -187,7 +187,6 @@ def test_a_stopped_run_says_how_to_go_on_and_that_works(laptime: Laptime, capsys
     assert json.loads(capsys.readouterr().out)["run"]["resumed"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="_Run._fail: format_exc().encode() of error.txt")
 def test_an_error_whose_text_is_no_utf8_is_a_failed_run(laptime: Laptime, capsys: Capture) -> None:
     spec = own_model("assert not self.training, 'caf' + chr(0xdce9)")
 

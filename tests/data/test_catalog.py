@@ -181,7 +181,7 @@ def test_a_factory_returns_a_dataset_or_a_pair(tmp_path: Path) -> None:
         data = build(f"{tmp_path}/own.py:{name}")
         record = data.record()
         assert (record.train_samples, record.test_samples) == (10, num_test)
-        assert (record.name, record.label, record.sha256) == (name, "your own", None)
+        assert (record.name, record.label, record.sha256) == (f"own.py:{name}", "your own", None)
         assert (record.verified, record.num_classes) == (False, None)
 
 

@@ -322,7 +322,6 @@ def test_control_characters_in_findings_do_not_reach_the_terminal(given: dict[st
         assert not CONTROL.search(line), ascii(line)
 
 
-@pytest.mark.xfail(strict=True, reason="_ending: printable() after the quoting")
 def test_the_command_that_resumes_survives_the_shell() -> None:
     directory = "my  runs/a"
     it = record(status="interrupted", reason="stopped from outside", directory=directory)

@@ -51,7 +51,8 @@ def documented(documents: dict[str, str]) -> dict[str, str]:
 def record(*, full: bool) -> RunRecord:
     """Return a record with everything in it, or with as little as can be."""
     device = DeviceTimes(**dict.fromkeys(DeviceTimes.model_fields, 1) | {"host_phases_ns": {}})
-    counted: dict[str, Any] = {"samples": 4, "steps": 1, "correct": 2, "mode": "host" if full else "off"}
+    mode = "host" if full else "off"
+    counted: dict[str, Any] = {"samples": 4, "steps": 1, "correct": 2, "mode": mode}
     spent: dict[str, Any] = {"phases_ns": {Phase.FORWARD: 7}, "wall_ns": 7}
     tested: dict[str, Any] = {"test_loss": 1.0, "test_correct": 1, "test_samples": 2}
     plain = EpochRecord(epoch=1, loss=None, **counted, **spent)

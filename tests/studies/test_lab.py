@@ -31,8 +31,18 @@ def test_the_embedded_set_is_never_fit_to_hand_in(tiny: Any, tmp_path: Path) -> 
 
 def test_real_data_at_full_scale_is_fit(tiny: Any, tmp_path: Path) -> None:
     (section,) = run_lab(tiny(), tmp_path, Silence())
-    data = section.record.data.model_copy(update={"name": "cifar10"})
+    whole = {"name": "cifar10", "train_samples": 50_000}
+    data = section.record.data.model_copy(update=whole)
     record = section.record.model_copy(update={"data": data})
 
     assert unfit_reasons(RunSettings(), record) == []
     assert unfit_reasons(RunSettings(), record.model_copy(update={"status": "diverged"}))
+
+
+def test_a_copy_with_fewer_images_is_not_fit(tiny: Any, tmp_path: Path) -> None:
+    (section,) = run_lab(tiny(), tmp_path, Silence())
+    data = section.record.data.model_copy(update={"name": "cifar10", "train_samples": 5085})
+    record = section.record.model_copy(update={"data": data})
+
+    (reason,) = unfit_reasons(RunSettings(), record)
+    assert "5,085 training images instead of 50,000" in reason

@@ -135,7 +135,6 @@ def test_a_loss_in_bf16_is_read_as_it_is() -> None:
     assert meter.flush()[0].loss == 0.5
 
 
-@pytest.mark.xfail(strict=True, reason="flush() makes float32 of every loss")
 def test_a_loss_in_double_precision_keeps_its_digits() -> None:
     meter = Meter(1)
     meter.add(StepResult(torch.tensor(0.1, dtype=torch.float64), torch.tensor(1), 2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import http.client
 import os
 import re
@@ -20,7 +18,7 @@ from urllib.parse import urlsplit
 
 from laptime.data.archive import BINARY_ARCHIVE, OfficialFile
 from laptime.errors import DataError
-from laptime.files import sha256_of
+from laptime.files import locked, sha256_of
 from laptime.timing.clock import sleep_s
 
 BINARY_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -66,7 +64,11 @@ def download_cifar10(
     target = directory / expected.name
     with _disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(directory):
+        with locked(directory) as is_ours:
+            if not is_ours:
+                raise DataError(
+                    f"{directory} is in use by another download. Wait until that one has ended."
+                )
             if not target.exists():
                 _fetch_patiently(_Download(url, scheme, target, expected, report), pause_s)
             elif not _is_official(target, expected):
@@ -238,24 +240,6 @@ def _chunk(response: Any, max_bytes: int) -> bytes:
 
 def _is_official(path: Path, expected: OfficialFile) -> bool:
     return path.stat().st_size == expected.num_bytes and sha256_of(path) == expected.sha256
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keep a second download out of the directory; the lock ends with the process."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno == errno.EWOULDBLOCK:
-            os.close(descriptor)
-            raise DataError(
-                f"{directory} is in use by another download. Wait until that one has ended."
-            ) from error
-    try:  # a file system without locks is used without one
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def _rarer_checkpoints(record: RunRecord) -> str | None:
 
 def _smaller_steps(record: RunRecord) -> str | None:
     lr = record.settings["lr"]
-    return _again(record, lr=min(lr / 10, 0.1)) if lr > 0 else None
+    return _again(record, lr=min(float(f"{lr / 10:.6g}"), 0.1)) if lr > 0 else None
 
 
 def _faster_arithmetic(record: RunRecord) -> str | None:

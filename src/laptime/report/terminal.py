@@ -31,8 +31,8 @@ DATA_NAMES = {"cifar10": "CIFAR-10", "synthetic": "synthetic", "folder": "folder
 
 def render_run(record: RunRecord) -> list[str]:
     """Return everything that is printed of a run, line by line."""
-    rows = [epoch_line(epoch) for epoch in record.epochs]
-    return [*header_lines(record), "", columns_line(record), *rows, *closing_lines(record)]
+    table = [columns_line(record), *map(epoch_line, record.epochs)] if record.epochs else []
+    return [*header_lines(record), "", *table, *closing_lines(record)]
 
 
 def header_lines(record: RunRecord) -> list[str]:
@@ -79,8 +79,9 @@ def epoch_line(epoch: EpochRecord) -> str:
     loss = f"{epoch.loss:.3f}" if epoch.loss is not None else "NaN"
     row = f"{f'epoch {epoch.epoch}':<10}{loss:>8}{render_percent(epoch.accuracy):>10}"
     row += _columns([epoch], count=1)
-    if epoch.test_loss is not None and epoch.test_accuracy is not None:
-        row += f"{epoch.test_loss:>12.3f}{render_percent(epoch.test_accuracy):>12}"
+    if epoch.test_accuracy is not None:
+        test_loss = "NaN" if epoch.test_loss is None else f"{epoch.test_loss:.3f}"
+        row += f"{test_loss:>12}{render_percent(epoch.test_accuracy):>12}"
     return row + mark
 
 
@@ -89,6 +90,8 @@ def closing_lines(record: RunRecord) -> list[str]:
     lines: list[str] = []
     if record.epochs:
         lines += [*_totals(record), "", *_ledger(record), ""]
+    if record.status in {"failed", "out_of_memory"}:
+        lines.append(printable(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}"))
     if record.data.name == "synthetic":
         lines.append(
             "The embedded set has CIFAR-10's shapes and types, so a step is the same work; its "
@@ -128,7 +131,7 @@ def _columns(epochs: Sequence[EpochRecord], count: int) -> str:
     texts = [render_seconds(value) for value in sums]
     if epochs[0].mode == "off":
         texts[:3] = ["n/a"] * 3
-    return "".join(f"{t:>{w}}" for t, w in zip(texts, (10, 10, 8, 10), strict=True))
+    return "".join(f" {t:>{w}}" for t, w in zip(texts, (9, 9, 7, 9), strict=True))
 
 
 def _ledger(record: RunRecord) -> list[str]:
@@ -147,7 +150,8 @@ def _ledger(record: RunRecord) -> list[str]:
         for name, share in shares.items()
     )
     rate = sum(epoch.samples for epoch in epochs) / seconds(wall_ns)
-    lines = [bar, *textwrap.wrap(_phases(record, epochs, wall_ns), WIDTH)]
+    lead = "host ledger: " if epochs[0].device_ns is not None else ""
+    lines = [bar, *_wrapped(_phases(record, epochs, wall_ns), lead)]
     lines.append(f"over {_names(epochs)}: {render_rate(rate)} samples/s, timed in mode {mode}")
     if mode == "sync" and record.environment.device != "cpu":
         lines.append(
@@ -158,13 +162,20 @@ def _ledger(record: RunRecord) -> list[str]:
         lines += _device(epochs)
     if record.overhead:
         lines.append(
-            f"laptime's own cost {record.overhead.per_step_us:.1f} us a step "
+            f"laptime's own cost at least {record.overhead.per_step_us:.1f} us a step "
             f"({render_share(record.overhead.share)}); garbage collection held back inside epochs"
         )
     return lines
 
 
-def _phases(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: int) -> str:
+def _wrapped(words: Sequence[str], lead: str = "") -> list[str]:
+    """Join words with dots, and break lines only between them."""
+    glued = [word.replace(" ", "\N{NO-BREAK SPACE}") for word in words]
+    lines = textwrap.wrap(lead + " · ".join(glued), WIDTH)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
+def _phases(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: int) -> list[str]:
     """Return the share of every phase that occurred; those that a CPU does not have print n/a."""
     absent = (Phase.TRANSFER, Phase.SYNC) if record.environment.device == "cpu" else ()
     words = []
@@ -172,10 +183,8 @@ def _phases(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: int) -> s
         spent_ns = sum(epoch.phases_ns[phase] for epoch in epochs)
         if spent_ns or phase in absent:
             share = render_share(spent_ns / wall_ns) if spent_ns else "n/a"
-            words.append(
-                f"{phase.value}\N{NO-BREAK SPACE}{share}".replace(" ", "\N{NO-BREAK SPACE}")
-            )
-    return " · ".join(words)
+            words.append(f"{phase.value} {share}")
+    return words
 
 
 def _device(epochs: Sequence[EpochRecord]) -> list[str]:
@@ -191,7 +200,14 @@ def _device(epochs: Sequence[EpochRecord]) -> list[str]:
     )
     invalid = sum(part.invalid_windows for part in parts)
     windows = sum(part.windows for part in parts)
+    inside_ns = sum(part.wall_ns for part in parts)
+    shares = [
+        f"{name.replace('_', ' ')} "
+        + render_share(sum(getattr(part, f"{name}_ns") for part in parts) / inside_ns)
+        for name in ("transfer", "forward", "backward", "optimizer", "stall", "host_gap")
+    ]
     lines = [
+        *_wrapped(shares, f"device ledger, {render_count(windows)} windows: "),
         f"GPU starved {render_duration(stall)} an epoch; {render_duration(hidden)} of the wait was "
         f"hidden behind it; idle between steps for other reasons {render_duration(gap)}",
         f"a stopwatch that does not wait would say: training {naive / count:.3f} s an epoch "
@@ -224,18 +240,20 @@ def _ranges(epochs: Sequence[EpochRecord]) -> str:
 def _ending(record: RunRecord) -> list[str]:
     """Return how the run ended, where it is, and how to go on."""
     lines = []
-    if record.status in {"failed", "out_of_memory"}:
-        lines.append(printable(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}"))
     if record.status == "interrupted":
         lines.append(f"Interrupted: {record.reason}.")
         lines.append(_next(f"laptime train --resume {shlex.quote(record.directory)}"))
     steps = " (steps.jsonl has loss and top-1 of every step)" if record.epochs else ""
-    return [*lines, printable(f"Record: {record.directory}{steps}")]
+    return [*lines, _as_it_is(f"Record: {record.directory}{steps}")]
 
 
 def _next(command: str) -> str:
-    """Return a command to type, as it is; only what would reach the terminal as an escape goes."""
-    return f"Next:  {command if command.isprintable() else printable(command)}"
+    return _as_it_is(f"Next:  {command}")
+
+
+def _as_it_is(line: str) -> str:
+    """Return a line with its spaces as they are, unless something in it would be an escape."""
+    return line if line.isprintable() else printable(line)
 
 
 def _differences(settings: Mapping[str, object], **defaults: object) -> list[str]:

@@ -18,8 +18,8 @@ process_cpu_ns: ReadNs = time.process_time_ns
 
 
 def calendar_now() -> datetime.datetime:
-    """Return the local date and time: for names and labels, never for durations."""
-    return datetime.datetime.now(tz=datetime.timezone.utc).astimezone()  # noqa: UP017 - recorders run on 3.9
+    """Return date and time in UTC: for names and labels, never for durations."""
+    return datetime.datetime.now(tz=datetime.timezone.utc)  # noqa: UP017 - recorders run on 3.9
 
 
 sleep_s = time.sleep

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -31,22 +32,25 @@ _VARIABLES = (
 """Variables that change timing. Only these are stored: others may hold secrets."""
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_MEMORY_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 def collect_environment(device: str) -> EnvironmentRecord:
     """Ask the machine, torch and git for what a reader needs to judge a timing."""
     import torch
 
-    memory = psutil.virtual_memory()
-    limit = memory_limit_bytes()
     sha, dirty = _git_state()
     on_cuda = device.startswith("cuda")
     return EnvironmentRecord(
         cpu=cpu_name(),
         cpus_usable=usable_cpus(),
         cpus_total=os.cpu_count() or 1,
-        memory_bytes=memory.total,
-        memory_usable_bytes=min(memory.available, limit or memory.available),
+        memory_bytes=psutil.virtual_memory().total,
+        memory_usable_bytes=usable_memory_bytes(),
         shm_bytes=_shm_bytes(),
         platform=platform.platform(),
         python=platform.python_version(),
@@ -79,13 +83,27 @@ def usable_cpus() -> int:
     return max(1, min(by_affinity, int(quota) if quota else by_affinity))
 
 
-def memory_limit_bytes() -> int | None:
-    """Return the cgroup's memory limit; None where there is none."""
-    for path in (_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes"):
-        text = _read(path)
-        if text and text.isdigit() and int(text) < 1 << 60:
-            return int(text)
-    return None
+def usable_memory_bytes() -> int:
+    """Return the memory that the machine has free and the cgroups above this process leave."""
+    available: int = psutil.virtual_memory().available
+    left = [limit - used for limit, used in _memory_limits()]
+    return max(0, min([available, *left]))
+
+
+def _memory_limits() -> Iterator[tuple[int, int]]:
+    """Yield limit and use of each cgroup above this process that has a limit (versions 2 and 1)."""
+    for group in _cgroups():
+        for limit_file, used_file in _MEMORY_FILES:
+            limit, used = _read(group / limit_file), _read(group / used_file) or ""
+            if limit and limit.isdigit() and int(limit) < 1 << 60:
+                yield int(limit), int(used) if used.isdigit() else 0
+
+
+def _cgroups() -> list[Path]:
+    """Return the cgroups of this process, from its own up to the root, as far as they are seen."""
+    own = (_read(_OWN_CGROUP) or "").rpartition("::")[2].strip("/")
+    groups = [_CGROUP / own, *(_CGROUP / own).parents] if own else [_CGROUP]
+    return [group for group in groups if group == _CGROUP or _CGROUP in group.parents]
 
 
 def cpu_name() -> str:
@@ -96,15 +114,16 @@ def cpu_name() -> str:
 
 
 def _cpu_quota() -> float | None:
-    """Return the CPUs that the cgroup may use (versions 2 and 1); None without a quota."""
-    words = (_read(_CGROUP / "cpu.max") or "").split()
-    if len(words) == 2 and words[0].isdigit():
-        return int(words[0]) / int(words[1])
-    quota = _read(_CGROUP / "cpu/cpu.cfs_quota_us")
-    period = _read(_CGROUP / "cpu/cpu.cfs_period_us")
-    if quota and period and quota.isdigit():
-        return int(quota) / int(period)
-    return None
+    """Return the CPUs that the tightest cgroup leaves (versions 2 and 1); None without a quota."""
+    quotas = []
+    for group in _cgroups():
+        words = (_read(group / "cpu.max") or "").split() or [
+            _read(group / "cpu/cpu.cfs_quota_us") or "",
+            _read(group / "cpu/cpu.cfs_period_us") or "",
+        ]
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+            quotas.append(int(words[0]) / int(words[1]))
+    return min(quotas, default=None)
 
 
 def _shm_bytes() -> int | None:
@@ -120,7 +139,8 @@ def _git_state() -> tuple[str | None, bool | None]:
     sha = _output([git, "rev-parse", "HEAD"])
     if sha is None:
         return None, None
-    return sha, bool(_output([git, "status", "--porcelain", "--untracked-files=no"]))
+    changes = _output([git, "status", "--porcelain", "--untracked-files=no"])
+    return sha, None if changes is None else bool(changes)
 
 
 def _driver() -> str | None:
@@ -142,6 +162,6 @@ def _output(command: list[str]) -> str | None:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except OSError:
         return None

@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 
 from laptime.errors import CheckpointError, LaptimeError, SettingsError, StoreError, printable
-from laptime.files import write_atomically
+from laptime.files import locked, write_atomically
 from laptime.record import Overhead, RunRecord, Status
 from laptime.settings import RunSettings
 from laptime.store import (
@@ -70,8 +70,14 @@ def resume(run: RunDirectory, settings: RunSettings, listener: Listener | None =
     Raises:
         LaptimeError: Settings or data differ, the run is still going on, or a file is damaged.
     """
+    with locked(run.path) as is_ours:
+        if not is_ours:
+            raise StoreError(f"{run.id} is being resumed by another process. Wait for it.")
+        return _resume(run, settings, listener or Silence())
+
+
+def _resume(run: RunDirectory, settings: RunSettings, listener: Listener) -> RunRecord:
     start_ns = read_ns()
-    listener = listener or Silence()
     before = run.read_status()
     check_resumable(run, before, settings)
     if before.status == "completed" and len(run.read_epochs()) >= settings.training.epochs:
@@ -97,10 +103,16 @@ def check_resumable(run: RunDirectory, status: StatusRecord, settings: RunSettin
         StoreError: The run's process is alive.
         SettingsError: A setting differs.
     """
-    if status.status == "running" and is_alive(status):
+    if status.status == "running" and is_alive(status, run.silent_s()):
         raise StoreError(
             f"{run.id} is still running (process {status.process} on {status.host}). "
             f"Wait for it, or stop it first."
+        )
+    done = len(run.read_epochs())
+    if settings.training.epochs < done:
+        raise SettingsError(
+            f"epochs is {settings.training.epochs}, but {run.id} has finished {done}. "
+            f"Use --epochs {done} or more."
         )
     was, now = run.read_settings().flat(), settings.flat()
     for name in was:
@@ -188,7 +200,7 @@ class _Run:
             word in str(error) for word in _OUT_OF_MEMORY
         )
         write_atomically(
-            self._run.path / "error.txt", traceback.format_exc().encode(errors="replace")
+            self._run.path / "error.txt", traceback.format_exc().encode(errors="backslashreplace")
         )
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"

@@ -33,7 +33,7 @@ class Meter:
         """Bring what is pending to the host, in one crossing; return it as records."""
         if not self._pending:
             return []
-        losses = torch.stack([result.loss.float() for result in self._pending]).tolist()
+        losses = torch.stack([result.loss for result in self._pending]).tolist()
         corrects = torch.stack([result.correct for result in self._pending]).tolist()
         sizes = [result.samples for result in self._pending]
         self._pending.clear()
