@@ -25,7 +25,7 @@ from laptime.phase import Phase
 from laptime.timing.clock import calendar_now, read_ns
 from laptime.timing.environment import collect_environment
 from laptime.timing.overhead import measure_step_overhead_ns
-from laptime.training.job import build_timer
+from laptime.timing.timers import build_timer
 from laptime.training.step import Mover, TrainStep
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     per_step_us = measure_blocks()
     arms = {name: summary(per_step_us["host"] - per_step_us[name]) for name in ("off", "bare")}
-    calibrated_us = measure_step_overhead_ns(lambda: build_timer("host", CPU)[1]) / 1e3
+    calibrated_us = measure_step_overhead_ns(lambda: build_timer("host", "cpu")[1]) / 1e3
     step_us = {name: float(np.median(values)) for name, values in per_step_us.items()}
     write_result(
         "overhead.json",
@@ -106,7 +106,7 @@ def build_step() -> tuple[TrainStep, Batch]:
 
 def timed_window(train_step: TrainStep, batch: Batch, mode: Any) -> int:
     """Train some steps as the epoch loop does and return the nanoseconds they took."""
-    _, timer = build_timer(mode, CPU)
+    _, timer = build_timer(mode, "cpu")
     enter = timer.enter
     start_ns = read_ns()
     for _ in range(STEPS):

@@ -44,10 +44,19 @@ def test_there_is_nothing_to_wait_for_on_a_cpu() -> None:
     assert device_wait("cpu")() is None
 
 
-@pytest.mark.parametrize("device_type", ["cuda", "mps"])
-def test_a_device_is_waited_for_by_its_own_synchronize(device_type: str) -> None:
-    wait = device_wait(device_type)
-    assert (wait.__module__, wait.__name__) == (f"torch.{device_type}", "synchronize")
+def test_the_cuda_device_that_is_timed_is_waited_for_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[object] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+
+    device_wait("cuda:1")()
+
+    assert waited == ["cuda:1"]
+
+
+def test_an_apple_gpu_is_waited_for_by_its_own_synchronize() -> None:
+    assert device_wait("mps") is torch.mps.synchronize
 
 
 def test_a_fake_device_starts_work_at_once_when_idle_and_in_order_when_busy() -> None:

@@ -515,10 +515,10 @@ def drawing(tiny: Callable[..., RunSettings], tmp_path: Path) -> RunSettings:
 def test_data_that_draws_from_global_generators_resumes_with_the_same_bits(
     drawing: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
+    from laptime.timing import timers
     from laptime.timing.windows import WindowPolicy
-    from laptime.training import job
 
-    monkeypatch.setattr(job, "_HOST_POLICY", WindowPolicy(min_ns=0, min_steps=1))
+    monkeypatch.setattr(timers, "HOST_POLICY", WindowPolicy(min_ns=0, min_steps=1))
     whole = train(drawing, tmp_path / "whole")
     stopped = train(drawing, tmp_path / "stopped", StopAfter(stop_after))
     assert (whole.status, stopped.status) == ("completed", "interrupted")

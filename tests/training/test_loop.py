@@ -140,10 +140,10 @@ class StopAfter(Silence):
 
 @pytest.fixture
 def _every_step_is_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    from laptime.timing import timers
     from laptime.timing.windows import WindowPolicy
-    from laptime.training import job
 
-    monkeypatch.setattr(job, "_HOST_POLICY", WindowPolicy(min_ns=0, min_steps=1))
+    monkeypatch.setattr(timers, "HOST_POLICY", WindowPolicy(min_ns=0, min_steps=1))
 
 
 @pytest.mark.usefixtures("_every_step_is_a_window")

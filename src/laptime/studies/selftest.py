@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from laptime.studies.planted import Comparison, Planted, compare, run_planted
 from laptime.timing.overhead import measure_step_overhead_ns
-from laptime.training.job import build_timer
+from laptime.timing.timers import build_timer
 
 SHORT = (
     Planted("sleeping", dataset_s=0.04),
@@ -64,5 +62,5 @@ def run_selftest(
             found = compare(planted, Path(scratch) / str(number))
             on_configuration(planted, found)
             comparisons += found
-    overhead_ns = measure_step_overhead_ns(lambda: build_timer("host", torch.device("cpu"))[1])
+    overhead_ns = measure_step_overhead_ns(lambda: build_timer("host", "cpu")[1])
     return Selftest(tuple(comparisons), len(chosen), overhead_ns / 1e3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 ReadNs = Callable[[], int]
@@ -152,13 +153,13 @@ class CudaClock:
         torch.cuda.synchronize(self._device)
 
 
-def device_wait(device_type: str) -> Callable[[], None]:
+def device_wait(device: str) -> Callable[[], None]:
     """Return a function that blocks until the device is idle; on a CPU it returns at once."""
     import torch
 
-    if device_type == "cuda":
-        return torch.cuda.synchronize
-    if device_type == "mps":
+    if device.startswith("cuda"):
+        return partial(torch.cuda.synchronize, device)
+    if device == "mps":
         return torch.mps.synchronize
     return _no_wait
 

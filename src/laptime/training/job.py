@@ -17,13 +17,12 @@ from laptime.data.dataset import Data, ImageDataset
 from laptime.data.loaders import Loader, build_loader
 from laptime.errors import DataError, ModelError, SettingsError
 from laptime.models.catalog import build_model, check_name, num_parameters
-from laptime.phase import Phase
 from laptime.record import Mode
 from laptime.settings import LoaderSettings, RunSettings
-from laptime.timing.clock import CudaClock, device_wait, read_ns, waiting_read_ns
 from laptime.timing.environment import usable_cpus
 from laptime.timing.ledger import HostLedger
-from laptime.timing.windows import EventTimer, HostTimer, StepTimer, WindowPolicy
+from laptime.timing.timers import build_timer
+from laptime.timing.windows import StepTimer
 from laptime.training.device import check_precision, choose_device, choose_mode
 from laptime.training.optimizers import build_optimizer
 from laptime.training.step import Mover, TrainStep, set_arithmetic
@@ -48,42 +47,7 @@ class Job:
 
     def build_timer(self, first_step: int = 1) -> tuple[HostLedger, StepTimer]:
         """Return the ledger of one epoch, started, and the timer that speaks to it."""
-        return build_timer(self.mode, self.device, first_step)
-
-
-def build_timer(
-    mode: Mode, device: torch.device, first_step: int = 1
-) -> tuple[HostLedger, StepTimer]:
-    """Return a ledger, started, and its timer, for a mode of timing."""
-    if mode == "events":
-        ledger = HostLedger(read_ns)
-        return ledger, EventTimer(ledger, CudaClock(device), WindowPolicy(), first_step)
-    if mode == "off":
-        ledger = HostLedger(read_ns)
-        return ledger, Untimed(ledger, _HOST_POLICY, first_step)
-    clock = waiting_read_ns(device_wait(device.type)) if mode == "sync" else read_ns
-    ledger = HostLedger(clock)
-    return ledger, HostTimer(ledger, _HOST_POLICY, first_step)
-
-
-class Untimed(HostTimer):
-    """A timer that charges everything to ``other``: mode off, the baseline for our own cost.
-
-    It reads the clock once a step, so that losses still cross and show about once a second.
-    """
-
-    def enter(self, phase: Phase) -> Phase:  # noqa: ARG002 - the protocol passes it
-        """Stay in ``other``."""
-        return Phase.OTHER
-
-    def end_step(self) -> bool:
-        """Count a step; return whether it is time to show something."""
-        super().enter(Phase.OTHER)
-        return super().end_step()
-
-
-# A CPU's losses need no crossing: every window may be as short as one step.
-_HOST_POLICY = WindowPolicy(min_steps=1)
+        return build_timer(self.mode, str(self.device), first_step)
 
 
 def build_job(settings: RunSettings) -> Job:
