@@ -4,7 +4,7 @@ Needs torch and laptime.timing, nothing else of laptime. Work of a known length 
 ``torch.cuda._sleep``, which keeps a GPU busy for so many of its cycles.
 """
 
-# ruff: noqa: T201 - the numbers of a GPU are worth reading even when they pass
+
 
 import statistics
 from collections.abc import Callable, Iterator
