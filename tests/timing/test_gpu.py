@@ -4,8 +4,6 @@ Needs torch and laptime.timing, nothing else of laptime. Work of a known length 
 ``torch.cuda._sleep``, which keeps a GPU busy for so many of its cycles.
 """
 
-
-
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -26,6 +26,11 @@ WIDTH = 100
 
 _BAR_WIDTH = 60
 
+_EMBEDDED = (
+    "The embedded set has CIFAR-10's shapes and types, so a step is the same work; its "
+    "accuracies say nothing of CIFAR-10."
+)
+
 DATA_NAMES = {"cifar10": "CIFAR-10", "synthetic": "synthetic", "folder": "folder"}
 
 
@@ -93,10 +98,7 @@ def closing_lines(record: RunRecord) -> list[str]:
     if record.status in {"failed", "out_of_memory"}:
         lines.append(printable(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}"))
     if record.data.name == "synthetic":
-        lines.append(
-            "The embedded set has CIFAR-10's shapes and types, so a step is the same work; its "
-            "accuracies say nothing of CIFAR-10."
-        )
+        lines += textwrap.wrap(_EMBEDDED, WIDTH)
     for finding in findings(record):
         lines += textwrap.wrap(printable(finding.sentence), WIDTH)
         if finding.next_command:
