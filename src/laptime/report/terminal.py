@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ WIDTH = 100
 """Columns that a line of prose takes at most; commands and paths are never broken."""
 
 _BAR_WIDTH = 60
+
+_GLUE = "\N{NO-BREAK SPACE}"
 
 _EMBEDDED = (
     "The embedded set has CIFAR-10's shapes and types, so a step is the same work; its "
@@ -98,9 +101,9 @@ def closing_lines(record: RunRecord) -> list[str]:
     if record.status in {"failed", "out_of_memory"}:
         lines.append(printable(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}"))
     if record.data.name == "synthetic":
-        lines += textwrap.wrap(_EMBEDDED, WIDTH)
+        lines += _prose(_EMBEDDED)
     for finding in findings(record):
-        lines += textwrap.wrap(printable(finding.sentence), WIDTH)
+        lines += _prose(printable(finding.sentence))
         if finding.next_command:
             lines.append(_next(finding.next_command))
     return [*lines, *_ending(record)]
@@ -170,11 +173,17 @@ def _ledger(record: RunRecord) -> list[str]:
     return lines
 
 
+def _prose(text: str) -> list[str]:
+    """Break a sentence into lines, but not between a number and its unit."""
+    lines = textwrap.wrap(re.sub(r"(\d) (%|[mu]?s\b|min\b)", rf"\1{_GLUE}\2", text), WIDTH)
+    return [line.replace(_GLUE, " ") for line in lines]
+
+
 def _wrapped(words: Sequence[str], lead: str = "") -> list[str]:
     """Join words with dots, and break lines only between them."""
-    glued = [word.replace(" ", "\N{NO-BREAK SPACE}") for word in words]
+    glued = [word.replace(" ", _GLUE) for word in words]
     lines = textwrap.wrap(lead + " · ".join(glued), WIDTH)
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def _phases(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: int) -> list[str]:
