@@ -132,3 +132,43 @@ def test_a_job_told_to_end_with_all_its_workers_stops_cleanly_and_goes_on(
     assert "Traceback" not in err
     assert json.loads(out)["run"]["status"] == "interrupted"
     assert essence(end(start(tmp_path, "--resume"))) == essence(uninterrupted[0])
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from laptime.errors import StoreError
+from laptime.settings import build_settings
+from laptime.training.listener import Silence
+from laptime.training.loop import train
+
+class Failing(Silence):
+    def progressed(self, progress):
+        raise StoreError("the disk is full.")
+
+settings = build_settings(
+    {"width": 1, "samples": 4000, "batch_size": 8, "num_workers": 2, "device": "cpu",
+     "data": "synthetic", "persistent_workers": sys.argv[2]}
+)
+train(settings, Path(sys.argv[1]), Failing())
+"""
+
+
+@pytest.mark.parametrize("persistent", ["true", "false"])
+def test_a_run_that_fails_while_its_workers_work_ends_and_leaves_none_behind(
+    tmp_path: Path, persistent: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAILING, str(tmp_path), persistent],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+    # Well under the grace that a worker has after a first SIGTERM.
+    _, err = process.communicate(timeout=25)
+
+    assert process.returncode == 1
+    assert "the disk is full" in err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

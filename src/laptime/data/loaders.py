@@ -27,6 +27,9 @@ from laptime.data.dataset import ImageDataset, MapDataset
 from laptime.errors import SettingsError
 from laptime.settings import LoaderSettings
 
+_GRACE_S = 30
+"""How long a worker outlives the first SIGTERM: time for the training to end its step."""
+
 Batch = tuple[Tensor, Tensor]
 Keys = tuple[int, npt.NDArray[np.int64]]
 
@@ -39,6 +42,9 @@ class Loader(Protocol):
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Return the batches of an epoch, from a step on: (images, labels) each."""
+
+    def close(self) -> None:
+        """End the workers of an epoch that is given up in the middle."""
 
 
 class EpochKeys(Sampler[Any]):
@@ -151,6 +157,7 @@ class WorkerLoader:
     ) -> None:
         self.num_samples, self.num_steps = num_samples, keys.num_steps
         self._keys, self._seed = keys, seed
+        self._running: Iterator[Batch] | None = None
         self._generator = torch.Generator()
         sampling: dict[str, Any] = (
             {"sampler": keys, "batch_size": None}
@@ -174,7 +181,19 @@ class WorkerLoader:
         # between epochs and is repeatable for the same number of workers.
         self._generator.manual_seed((self._seed + (epoch << 32)) % 2**63)
         with _any_number_of_workers():
-            return iter(self._loader)
+            self._running = iter(self._loader)
+        return self._running
+
+    def close(self) -> None:
+        """End the workers of an epoch that is given up in the middle.
+
+        An exception keeps the iterator alive in its traceback, and with it the workers: the
+        process would wait for them when it ends.
+        """
+        running, self._running = self._running, None
+        shut_down = getattr(running, "_shutdown_workers", None)
+        if shut_down is not None:
+            shut_down()
 
 
 class DeviceLoader:
@@ -188,6 +207,9 @@ class DeviceLoader:
         """Return the batches of an epoch, from a step on."""
         self._keys.epoch, self._keys.first_step = epoch, first_step
         return (self._dataset[key] for key in self._keys)
+
+    def close(self) -> None:
+        """End nothing: there is no worker."""
 
 
 def build_loader(
@@ -245,14 +267,16 @@ def ignore_interrupts(worker_id: int) -> None:  # noqa: ARG001 - the DataLoader 
     """Leave Ctrl-C, and the first SIGTERM, to the training process.
 
     A scheduler sends SIGTERM to the whole job, and a worker that dies of it takes the last step
-    along. The second one kills: it comes from the training process, when a worker hangs.
+    along. The second one kills, and so does an alarm if no one comes to an end before.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _die_next_time)
+    signal.signal(signal.SIGTERM, _die_later)
 
 
-def _die_next_time(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's form
+def _die_later(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's form
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_GRACE_S)
 
 
 @contextmanager

@@ -86,6 +86,10 @@ class Epoch:
             self._checkpoint()
         except DivergedError:
             self._store()
+            self._job.loader.close()
+            raise
+        except BaseException:
+            self._job.loader.close()
             raise
         return self._store(), self._cursor()
 
