@@ -283,6 +283,27 @@ def test_a_model_that_raises_in_a_step_is_a_failed_run_with_a_traceback_on_disk(
     assert "Traceback" in (run_of(record).path / "error.txt").read_text()
 
 
+def test_what_a_worker_raised_is_named_and_not_its_traceback(tiny: Any, tmp_path: Path) -> None:
+    path = tmp_path / "own_data.py"
+    path.write_text(
+        "import torch\n"
+        "class Data:\n"
+        "    def __len__(self):\n"
+        "        return 40\n"
+        "    def __getitem__(self, index):\n"
+        "        if index == 17:\n"
+        "            raise ValueError('sample 17 is torn')\n"
+        "        return torch.zeros(3, 32, 32), index % 10\n"
+        "def build():\n"
+        "    return Data()\n"
+    )
+    record = train(tiny(data=f"{path}:build", samples=None, num_workers=1), tmp_path / "runs")
+
+    assert record.status == "failed"
+    assert "ValueError: sample 17 is torn" in (record.reason or "")
+    assert "Original Traceback" not in (record.reason or "")
+
+
 def test_a_step_that_finds_no_memory_is_out_of_memory(tiny: Any, tmp_path: Path) -> None:
     spec = model_file(
         tmp_path,

@@ -202,9 +202,7 @@ class _Run:
         write_atomically(
             self._run.path / "error.txt", traceback.format_exc().encode(errors="backslashreplace")
         )
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-        self._end("out_of_memory" if out_of_memory else "failed", printable(reason)[:500])
+        self._end("out_of_memory" if out_of_memory else "failed", _summary(error))
 
     def _overhead(self) -> Overhead | None:
         epochs = self._run.read_epochs()
@@ -242,6 +240,17 @@ class _Run:
         finally:
             for number, action in before.items():
                 signal.signal(number, action)
+
+
+def _summary(error: Exception) -> str:
+    """Return an error of somebody else's code on one line, with its place.
+
+    What a loader worker raised arrives with its traceback as text: its last line is the error.
+    """
+    lines = str(error).strip().splitlines() or [""]
+    said = f"{lines[0]} {lines[-1]}" if "Original Traceback" in str(error) else " ".join(lines)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return printable(f"{type(error).__name__}: {said[:400]} ({where.filename}:{where.lineno})")
 
 
 @contextmanager
