@@ -19,6 +19,7 @@ _CHUNK_BYTES = 1 << 20
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free space, or use another --runs-dir.",
     errno.EDQUOT: "The disk quota is used up: free space, or use another --runs-dir.",
+    errno.EFBIG: "Files may not grow so large here (ulimit -f): raise the limit.",
     errno.EROFS: "The file system is read-only: use another --runs-dir.",
     errno.EACCES: "No permission: use another --runs-dir.",
     errno.EPERM: "No permission: use another --runs-dir.",

@@ -275,8 +275,10 @@ def find_run(runs_dir: Path, name: str | None) -> RunDirectory:
         return RunDirectory(Path(name).resolve())
     runs = list_runs(runs_dir)
     if not runs:
+        asked = f", and {name[:200]!r} is none" if name else ""
         raise StoreError(
-            f"{runs_dir} holds no run to resume. Leave --resume out, or name another --runs-dir."
+            f"{runs_dir} holds no run to resume{asked}. Leave --resume out, or name another "
+            f"--runs-dir."
         )
     if name is None:
         return runs[-1]

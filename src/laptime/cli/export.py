@@ -12,7 +12,13 @@ from laptime.errors import SettingsError, StoreError
 from laptime.files import write_atomically
 from laptime.settings import FIELDS
 
-_NAMES = [name for name in FIELDS if name not in {"checkpoint_every", "timing", "deterministic"}]
+_LEFT_OUT = {
+    *("checkpoint_every", "timing", "deterministic", "evaluate", "compile", "precision"),
+    *("channels_last", "loader", "prefetch_factor", "persistent_workers", "pin_memory"),
+}
+"""What the plain script does not have."""
+
+_NAMES = [name for name in FIELDS if name not in _LEFT_OUT]
 
 
 def export_command(output: Path, force: bool, config: Path | None, **given: Any) -> int:

@@ -36,7 +36,7 @@ class LiveRun:
     """
 
     def __init__(self, *, stream_rows: bool, out: TextIO | None = None) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._moves = self._console.is_terminal
         self._stream_rows = stream_rows
         self._out = out or sys.stdout

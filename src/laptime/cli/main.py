@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -72,10 +73,28 @@ def app() -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    sys.exit(status_of(lambda: app.main(argv, prog_name="laptime", standalone_mode=False)))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for good
+        getattr(sys, name).reconfigure(errors="replace")
+    sys.exit(status_of(lambda: invoke(sys.argv[1:] if argv is None else argv)))
+
+
+def invoke(arguments: list[str]) -> object:
+    """Run a verb and return what it returns.
+
+    Not through click's ``main``, which ends the process with 1 when the reader of a pipe is gone.
+    """
+    try:
+        with app.make_context("laptime", list(arguments)) as context:
+            return app.invoke(context)
+    except click.exceptions.Exit as left:
+        return left.exit_code
+
+
+def forget_output() -> None:
+    """Send what is still printed nowhere: the reader of our output is gone, or its disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def status_of(command: Callable[[], object]) -> int:
@@ -93,9 +112,13 @@ def status_of(command: Callable[[], object]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _refuse("interrupted.", 130)
     except BrokenPipeError:
-        # Whoever read us has gone, as `head` does: no more can be said to them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         return 0
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EFBIG, errno.EIO}:
+            raise
+        forget_output()
+        return _refuse(f"output cannot be written: {error.strerror}. Send it elsewhere.", 1)
     return returned if isinstance(returned, int) else 0
 
 

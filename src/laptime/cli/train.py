@@ -70,7 +70,8 @@ def _run(
                 record = loop.resume(found, settings, live)
     finally:
         live.close()
-    _print(record, json=json, rows_are_out=live.started and streamed)
+    with contextlib.suppress(BrokenPipeError):  # the run's own status counts, not its reader's
+        _print(record, json=json, rows_are_out=live.started and streamed)
     return record
 
 

@@ -133,7 +133,12 @@ def _find_cifar10(directory: Path) -> Callable[[], Data] | None:
 def _build_own(spec: str) -> Data:
     """Build the user's map-style dataset, or pair of them."""
     made = build_from_factory(spec, what="data", error=DataError)
-    train, test = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if isinstance(made, tuple) and len(made) != 2:
+        raise DataError(
+            f"data is {spec!r}, which returned a tuple of {len(made)}. Return one dataset, or two: "
+            f"training set, test set."
+        )
+    train, test = made if isinstance(made, tuple) else (made, None)
     return Data(
         train=_checked(train, spec, "training set"),
         test=None if test is None else _checked(test, spec, "test set"),

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from laptime.phase import Phase
 from laptime.record import EpochRecord, RunRecord
@@ -30,6 +31,9 @@ UNEVEN = 0.25
 ENOUGH_SAMPLES = 500
 """Fewer samples in an epoch say nothing about learning."""
 
+ENOUGH_STEPS = 100
+"""A run of fewer steps has hardly begun: that it has not learned says nothing."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -42,6 +46,8 @@ class Finding:
 
 def findings(record: RunRecord) -> list[Finding]:
     """Return what the run shows, what matters most first; empty without a whole epoch."""
+    if record.status == "interrupted":
+        return []
     if not record.epochs or record.status == "diverged":
         return _of_failure(record)
     found = (learning_finding(record), spread_finding(record), limit_finding(record))
@@ -72,10 +78,13 @@ def limit_finding(record: RunRecord) -> Finding | None:
     if share < WORTH_SAYING:
         return _compute_bound(record, epochs, wall_ns)
     per_epoch_s = seconds(rule.spent_ns(epochs)) / len(epochs)
+    lead = "Limit" if share >= 0.5 else "Largest avoidable part"
     sentence = (
-        f"{rule.sentence} It takes {render_share(share)} of an epoch "
+        f"{lead}: {rule.sentence} It takes {render_share(share)} of an epoch "
         f"({render_duration(per_epoch_s)}): removing all of it would save at most that."
     )
+    if epochs[0].cold:
+        return Finding(rule.code, f"{sentence} This was a cold epoch only: run two or more.")
     return Finding(rule.code, sentence, rule.next_command(record))
 
 
@@ -100,6 +109,13 @@ def learning_finding(record: RunRecord) -> Finding | None:
     """Return a finding when nothing was learned, or the loss does not fall."""
     last, first, classes = record.epochs[-1], record.epochs[0], record.data.num_classes
     if classes and _is_guessing(last, classes):
+        steps = sum(epoch.steps for epoch in record.epochs)
+        if steps < ENOUGH_STEPS:
+            return Finding(
+                "too_few_steps",
+                f"Top-1 is not above guessing yet, after {steps} steps: too few to tell anything "
+                f"of learning.",
+            )
         return Finding(
             "nothing_learned",
             f"Nothing was learned: the last epoch's loss is {last.loss:.3f} and its top-1 "
@@ -174,7 +190,8 @@ def _faster_loader(record: RunRecord) -> str | None:
 
 
 def _persistent_workers(record: RunRecord) -> str | None:
-    if record.settings["persistent_workers"] or not record.settings["num_workers"]:
+    settings = record.settings
+    if settings["persistent_workers"] or not settings["num_workers"] or settings["epochs"] == 1:
         return None
     return _again(record, persistent_workers=True)
 
@@ -206,6 +223,9 @@ def _again(record: RunRecord, **changes: object) -> str:
         for name, value in settings.items()
         if value != usual[name] and value is not None
     ]
+    runs_dir = str(PurePath(record.directory).parent)
+    if runs_dir != "runs":
+        words.append(f"--runs-dir {shlex.quote(runs_dir)}")
     return " ".join(["laptime train", *words])
 
 
@@ -218,31 +238,31 @@ _MAX_WORKERS = 512
 _RULES = (
     _Rule(
         "loader_bound",
-        "Limit: data loading. The training stands still until a batch is ready.",
+        "data loading. The training stands still until a batch is ready.",
         _mostly_waiting,
         _faster_loader,
     ),
     _Rule(
         "start_up_bound",
-        "Limit: data loading, most of it the loader's start, up to the first batch, and its end.",
+        "data loading, most of it the loader's start, up to the first batch, and its end.",
         _mostly_edges,
         _persistent_workers,
     ),
     _Rule(
         "evaluation_bound",
-        "Limit: evaluation on the test set, after every epoch.",
+        "evaluation on the test set, after every epoch.",
         _phase_sum(Phase.EVALUATION),
         lambda record: _again(record, evaluate=False),
     ),
     _Rule(
         "checkpoint_bound",
-        "Limit: writing checkpoints.",
+        "writing checkpoints.",
         _phase_sum(Phase.CHECKPOINT),
         _rarer_checkpoints,
     ),
     _Rule(
         "logging_bound",
-        "Limit: logging.",
+        "logging.",
         _phase_sum(Phase.LOGGING),
         lambda record: None,  # noqa: ARG005 - there is no setting for it
     ),
@@ -262,5 +282,8 @@ def _compute_bound(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: in
 def _of_failure(record: RunRecord) -> list[Finding]:
     if record.status != "diverged":
         return []
-    sentence = f"Diverged: {record.reason}. What was measured until then is kept."
+    sentence = (
+        f"Diverged: {record.reason}. What was measured until then is kept. Check that all inputs "
+        f"are finite, or take smaller steps."
+    )
     return [Finding("diverged", sentence, _smaller_steps(record))]

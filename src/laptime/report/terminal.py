@@ -27,6 +27,18 @@ WIDTH = 100
 
 _BAR_WIDTH = 60
 
+_UNUSUAL = {
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "prefetch_factor": 2,
+    "persistent_workers": False,
+    "pin_memory": False,
+    "channels_last": False,
+    "compile": False,
+    "deterministic": False,
+}
+"""Settings that the header names where they are not as usual."""
+
 _GLUE = "\N{NO-BREAK SPACE}"
 
 _EMBEDDED = (
@@ -61,6 +73,7 @@ def header_lines(record: RunRecord) -> list[str]:
         f"{settings['loader']} loader, {workers} worker{'' if workers == 1 else 's'}",
         f"seed {settings['seed']}",
         settings["precision"],
+        *_differences(settings, **_UNUSUAL),
     ]
     where = [
         f"{machine.device_name}" + ("" if machine.device == "cpu" else f" ({machine.device})"),
@@ -102,11 +115,20 @@ def closing_lines(record: RunRecord) -> list[str]:
         lines.append(printable(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}"))
     if record.data.name == "synthetic":
         lines += _prose(_EMBEDDED)
+    if record.data.name == "cifar10" and not record.settings["samples"]:
+        lines += _part_of_cifar10(record)
     for finding in findings(record):
         lines += _prose(printable(finding.sentence))
         if finding.next_command:
             lines.append(_next(finding.next_command))
     return [*lines, *_ending(record)]
+
+
+def _part_of_cifar10(record: RunRecord) -> list[str]:
+    there, whole = record.data.train_samples, 50_000
+    if there == whole:
+        return []
+    return [f"This copy holds {render_count(there)} of CIFAR-10's {render_count(whole)} images."]
 
 
 def _totals(record: RunRecord) -> list[str]:
@@ -157,7 +179,10 @@ def _ledger(record: RunRecord) -> list[str]:
     rate = sum(epoch.samples for epoch in epochs) / seconds(wall_ns)
     lead = "host ledger: " if epochs[0].device_ns is not None else ""
     lines = [bar, *_wrapped(_phases(record, epochs, wall_ns), lead)]
-    lines.append(f"over {_names(epochs)}: {render_rate(rate)} samples/s, timed in mode {mode}")
+    lines.append(
+        f"over {_names(epochs)}: {render_rate(rate)} training samples/s of the whole epoch, "
+        f"timed in mode {mode}"
+    )
     if mode == "sync" and record.environment.device != "cpu":
         lines.append(
             "every edge waited for the device, which takes overlap away: for its cost, compare the "
@@ -254,7 +279,7 @@ def _ending(record: RunRecord) -> list[str]:
     if record.status == "interrupted":
         lines.append(f"Interrupted: {record.reason}.")
         lines.append(_next(f"laptime train --resume {shlex.quote(record.directory)}"))
-    steps = " (steps.jsonl has loss and top-1 of every step)" if record.epochs else ""
+    steps = " (steps.jsonl has loss and correct answers of every step)" if record.epochs else ""
     return [*lines, _as_it_is(f"Record: {record.directory}{steps}")]
 
 
@@ -267,8 +292,10 @@ def _as_it_is(line: str) -> str:
     return line if line.isprintable() else printable(line)
 
 
-def _differences(settings: Mapping[str, object], **defaults: object) -> list[str]:
+def _differences(settings: Mapping[str, object], **usual: object) -> list[str]:
     """Return the settings that are not as usual, as words."""
     return [
-        f"{name} {settings[name]}" for name, usual in defaults.items() if settings[name] != usual
+        name.replace("_", " ") + ("" if settings[name] is True else f" {settings[name]}")
+        for name, value in usual.items()
+        if settings[name] != value
     ]

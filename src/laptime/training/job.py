@@ -18,7 +18,7 @@ from laptime.data.loaders import Loader, build_loader
 from laptime.errors import DataError, ModelError, SettingsError
 from laptime.models.catalog import build_model, check_name, num_parameters
 from laptime.record import Mode
-from laptime.settings import LoaderSettings, RunSettings
+from laptime.settings import LoaderSettings, ModelSettings, RunSettings
 from laptime.timing.environment import usable_cpus
 from laptime.timing.ledger import HostLedger
 from laptime.timing.timers import build_timer
@@ -182,6 +182,11 @@ def _two_samples(data: Data) -> tuple[Tensor, Tensor]:
             f"{type(labels).__name__}. A sample must be an (input, label) pair, "
             f"the label an integer."
         )
+    if labels.is_floating_point() or int(labels.min()) < 0:
+        raise DataError(
+            f"data {data.source} gave the labels {labels.tolist()}, but labels must be integers "
+            f"from 0 to classes - 1. Shift or convert them."
+        )
     return inputs, labels
 
 
@@ -218,6 +223,10 @@ def _warnings(
             f"{settings.loader.num_workers} workers on {cpus} usable CPUs share them with the "
             f"training. That can cost time or not: the table shows it."
         )
+    if settings.loader.persistent_workers and not settings.loader.num_workers:
+        found.append("--persistent-workers does nothing without workers.")
+    if settings.model.model != "resnet18" and settings.model.width != ModelSettings().width:
+        found.append("--width does nothing here: it is resnet18's.")
     if settings.loader.loader == "device" and settings.loader.num_workers:
         found.append("--loader device has no workers: --num-workers is not used.")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import traceback
@@ -12,7 +13,14 @@ from types import FrameType
 
 import torch
 
-from laptime.errors import CheckpointError, LaptimeError, SettingsError, StoreError, printable
+from laptime.errors import (
+    CheckpointError,
+    LaptimeError,
+    SettingsError,
+    StoreError,
+    TrainingError,
+    printable,
+)
 from laptime.files import locked, write_atomically
 from laptime.record import Overhead, RunRecord, Status
 from laptime.settings import RunSettings
@@ -157,8 +165,12 @@ class _Run:
         except KeyboardInterrupt:
             self._end("interrupted", "stopped from outside at once, before a checkpoint")
         except LaptimeError as error:
-            self._end("failed", str(error))
-            raise
+            with contextlib.suppress(StoreError):  # the disk that refused may refuse this too
+                self._end("failed", str(error))
+            raise TrainingError(
+                f"{error} What was done is kept: go on with "
+                f"`laptime train --resume {self._run.path}`."
+            ) from error
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything: recorded
             if self._stopping:  # what the stop broke is no failure of the training
                 self._end("interrupted", f"stopped from outside, in the middle of a step ({error})")
