@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -298,3 +300,17 @@ def test_list_shows_no_share_of_loading_that_was_not_measured(
 
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "completed" in line]
     assert " 0 %" not in row
+
+
+@pytest.mark.parametrize("redirection", [">&-", "| head -n 1", "> /dev/full"])
+def test_an_output_that_nobody_can_read_is_no_traceback(tmp_path: Path, redirection: str) -> None:
+    if "full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    command = f"{sys.executable} -m laptime train {' '.join(TINY[1:])} {redirection}"
+
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (1 if "full" in redirection else 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from laptime.errors import StoreError
+from laptime.errors import StoreError, TrainingError
 from laptime.record import EpochRecord
 from laptime.store import list_runs
 from laptime.training import loop
@@ -56,7 +56,7 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_when_there_is_room_again(
     settings = tiny(width=8, epochs=3)
     whole = train(settings, tmp_path / "whole")
 
-    with pytest.raises(StoreError, match="The disk is full: free space"):
+    with pytest.raises(TrainingError, match="The disk is full: free space"):
         train(settings, small_disk / "runs", Filler(small_disk, left_bytes))
     (run,) = list_runs(small_disk / "runs")
     (small_disk / "filler").unlink()

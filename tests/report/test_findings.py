@@ -251,7 +251,7 @@ def test_few_samples_show_nothing_about_learning() -> None:
 
 def test_chance_is_of_the_last_epoch_and_of_the_datas_classes() -> None:
     fallen = record(epoch(1, correct=9000), epoch(2, correct=1000, loss=2.3))
-    two_classes = record(epoch(1, correct=5100, loss=0.69), num_classes=2)
+    two_classes = record(epoch(1, correct=5100, loss=0.69, steps=100), num_classes=2)
 
     for it in (fallen, two_classes):
         found = learning_finding(it)
@@ -287,8 +287,34 @@ def test_one_epoch_is_no_trend() -> None:
     assert learning_finding(record(epoch(1, loss=9.0))) is None
 
 
+@pytest.mark.parametrize(("steps", "code"), [(99, "too_few_steps"), (100, "nothing_learned")])
+def test_a_run_that_has_hardly_begun_is_not_called_a_failure_to_learn(
+    steps: int, code: str
+) -> None:
+    found = learning_finding(record(epoch(1, correct=1000, loss=2.3, steps=steps)))
+
+    assert found is not None
+    assert found.code == code
+    assert (found.next_command is None) is (steps < 100)
+
+
+def test_a_cold_epoch_alone_sends_nobody_to_change_something() -> None:
+    cold = limit_finding(record(epoch(1, {Phase.DATA_WAIT: 60 * MS, Phase.FORWARD: 40 * MS})))
+
+    assert cold is not None
+    assert "cold epoch only" in cold.sentence
+    assert cold.next_command is None
+
+
+def test_the_command_keeps_the_place_of_the_runs() -> None:
+    found = limit_finding(record(epoch(1), epoch(2), directory="my runs/a"))
+
+    assert found is not None
+    assert (found.next_command or "").endswith("--runs-dir 'my runs'")
+
+
 def test_what_was_not_learned_comes_before_the_limit() -> None:
-    codes = [found.code for found in findings(record(epoch(1, correct=1000, loss=2.3)))]
+    codes = [found.code for found in findings(record(epoch(1, correct=1000, loss=2.3, steps=100)))]
 
     assert codes == ["nothing_learned", "compute_bound"]
 

@@ -14,7 +14,13 @@ from torch.nn import functional
 
 from laptime.data.augment import augment_batch, augmentation, normalise, shuffled
 from laptime.data.catalog import build_data
-from laptime.errors import CheckpointError, ModelError, SettingsError, StoreError
+from laptime.errors import (
+    CheckpointError,
+    ModelError,
+    SettingsError,
+    StoreError,
+    TrainingError,
+)
 from laptime.models.catalog import build_model
 from laptime.phase import Phase
 from laptime.record import EpochRecord, RunRecord, StepRecord
@@ -357,7 +363,7 @@ def test_a_disk_that_fills_up_leaves_a_failed_run_that_can_go_on(
         real(path, content)
 
     monkeypatch.setattr(checkpoint, "write_atomically", fills_up)
-    with pytest.raises(StoreError):
+    with pytest.raises(TrainingError, match="No space left on device"):
         train(tiny(), tmp_path / "full")
     monkeypatch.undo()
     (run,) = list_runs(tmp_path / "full")
