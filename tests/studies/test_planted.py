@@ -30,10 +30,8 @@ def test_without_workers_the_wait_is_what_the_dataset_took_but_for_the_first_bat
     assert truth.wait_ns(num_workers=0) == 7 + 9
 
 
-def test_with_workers_the_wait_is_from_the_end_of_a_step_to_the_next_one() -> None:
-    truth = Truth(forward_at_ns=[5, 20, 40], stepped_at_ns=[12, 31, 50])
-
-    assert truth.wait_ns(num_workers=2) == (20 - 12) + (40 - 31)
+def test_with_workers_the_wait_is_what_next_took_but_for_the_first_batch() -> None:
+    assert Truth(fetched_ns=[500, 8, 9]).wait_ns(num_workers=2) == 8 + 9
 
 
 def test_one_missed_phase_or_a_costly_ledger_fails_the_selftest() -> None:

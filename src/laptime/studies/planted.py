@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from laptime.data.dataset import Data
-from laptime.data.loaders import build_loader
+from laptime.data.loaders import Batch, Loader, build_loader
 from laptime.phase import Phase
 from laptime.record import EpochRecord
 from laptime.settings import RunSettings, build_settings
@@ -74,8 +74,8 @@ class Truth:
     forward_ns: list[int] = field(default_factory=list)
     backward_ns: list[int] = field(default_factory=list)
     optimizer_ns: list[int] = field(default_factory=list)
-    forward_at_ns: list[int] = field(default_factory=list)
-    stepped_at_ns: list[int] = field(default_factory=list)
+    fetched_ns: list[int] = field(default_factory=list)
+    """In ``next()`` for each batch, the worker's making of it or not."""
 
     def phases_ns(self, num_workers: int) -> dict[Phase, int]:
         """Return the time spent by phase, over the epoch."""
@@ -89,14 +89,13 @@ class Truth:
     def wait_ns(self, num_workers: int) -> int:
         """Return the wait for all batches but the first.
 
-        Without workers the training waits while it makes them itself. With workers it waits from
-        the end of one step to the beginning of the next, whatever the reason: a batch that is made
-        may still have to be fetched from a worker that is busy with another.
+        Without workers the training waits while it makes them itself. With workers it waits in
+        ``next()``, whatever the reason: a batch that is made may still have to be fetched from a
+        worker that is busy with another.
         """
-        if num_workers == 0:
-            pairs = zip(self.made_from_ns[1:], self.made_until_ns[1:], strict=True)
-        else:
-            pairs = zip(self.stepped_at_ns[:-1], self.forward_at_ns[1:], strict=True)
+        if num_workers:
+            return sum(self.fetched_ns[1:])
+        pairs = zip(self.made_from_ns[1:], self.made_until_ns[1:], strict=True)
         return sum(until_ns - from_ns for from_ns, until_ns in pairs)
 
 
@@ -179,6 +178,27 @@ class _Dataset:
         return torch.tensor([from_ns, read_ns()], dtype=torch.float64), 0
 
 
+class _StampedLoader:
+    """A loader with a clock of its own around every ``next()``."""
+
+    def __init__(self, loader: Loader, truth: Truth) -> None:
+        self._loader, self._truth = loader, truth
+        self.num_samples, self.num_steps = loader.num_samples, loader.num_steps
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        batches = self._loader.batches(epoch, first_step)
+        while True:
+            from_ns = read_ns()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._truth.fetched_ns.append(read_ns() - from_ns)
+            yield batch
+
+    def close(self) -> None:
+        self._loader.close()
+
+
 class _Costly(torch.autograd.Function):
     """An identity that costs time forward and backward."""
 
@@ -205,7 +225,6 @@ class _Model(nn.Module):
     def forward(self, spent: Tensor) -> Tensor:
         """Map (1, 2), when the sample was begun and made, to logits (1, 2)."""
         from_ns = read_ns()
-        self._truth.forward_at_ns.append(from_ns)
         self._truth.made_from_ns.append(int(spent[0, 0]))
         self._truth.made_until_ns.append(int(spent[0, 1]))
         costly: Tensor = _Costly.apply(  # type: ignore[no-untyped-call]
@@ -227,8 +246,7 @@ class _Optimizer(optim.SGD):
         from_ns = read_ns()
         spend(self.planted.kind, self.planted.optimizer_s)
         super().step(closure)
-        self.truth.stepped_at_ns.append(read_ns())
-        self.truth.optimizer_ns.append(self.truth.stepped_at_ns[-1] - from_ns)
+        self.truth.optimizer_ns.append(read_ns() - from_ns)
 
 
 def _build_job(planted: Planted, truth: Truth) -> Job:
@@ -249,7 +267,7 @@ def _build_job(planted: Planted, truth: Truth) -> Job:
         optimizer=optimizer,
         step=TrainStep(model, optimizer, mover, "float32"),
         mover=mover,
-        loader=build_loader(dataset, settings.loader, 0, _CPU, train=True),
+        loader=_StampedLoader(build_loader(dataset, settings.loader, 0, _CPU, train=True), truth),
         test_loader=None,
         parameters=2,
     )
