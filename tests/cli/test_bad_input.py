@@ -161,6 +161,9 @@ def test_words_that_people_type_are_understood(
         "return [(torch.zeros(3), 0), (torch.zeros(4), 0)]",
         "return [torch.zeros(3)] * 4",
         "return iter([1, 2])",
+        "return [(torch.zeros(3, 32, 32), -1)] * 4",
+        "return [(torch.zeros(3, 32, 32), 0.5)] * 4",
+        "return [(0, 0)], [(0, 0)], [(0, 0)]",
     ],
 )
 def test_a_data_factory_that_is_wrong_is_one_line(
@@ -171,6 +174,14 @@ def test_a_data_factory_that_is_wrong_is_one_line(
     status = laptime("train", "--data", "mine.py:build", "--num-workers", "0", "--width", "1")
 
     refused(capsys, status)
+
+
+def test_one_of_many_processes_is_refused(
+    laptime: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    refused(capsys, laptime(*TINY), "WORLD_SIZE is 2", "Start it without torchrun")
 
 
 def test_a_read_only_directory_for_runs_is_refused(

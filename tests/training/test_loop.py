@@ -21,6 +21,7 @@ from laptime.errors import (
     StoreError,
     TrainingError,
 )
+from laptime.files import locked
 from laptime.models.catalog import build_model
 from laptime.phase import Phase
 from laptime.record import EpochRecord, RunRecord, StepRecord
@@ -233,6 +234,15 @@ def test_a_running_run_is_not_resumed(tiny: Any, tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="is still running"):
         resume(run, tiny())
+
+
+def test_a_run_is_resumed_by_one_process_at_a_time(tiny: Any, tmp_path: Path) -> None:
+    run = run_of(train(tiny(), tmp_path))
+
+    with locked(run.path), pytest.raises(StoreError, match="is being resumed by another process"):
+        resume(run, tiny(epochs=3))
+
+    assert resume(run, tiny(epochs=3)).status == "completed"
 
 
 def test_a_checkpoint_of_another_model_is_refused(tiny: Any, tmp_path: Path) -> None:
