@@ -39,3 +39,39 @@ def test_nanoseconds_and_seconds_are_each_others_inverse() -> None:
 )
 def test_sizes_are_decimal(size: int, text: str) -> None:
     assert units.render_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (40.2134, 39.71, 40.72, "40.2 [39.7, 40.7]"),
+        (38.44, 38.3101, 38.5699, "38.44 [38.31, 38.57]"),
+        (0.91234, 0.909, 0.9151, "0.912 [0.909, 0.915]"),
+        (1234, 811, 1609, "1200 [800, 1600]"),
+        (40, -81, 162, "40 [-80, 160]"),
+        (0.001, -0.04, 0.04, "0.00 [-0.04, 0.04]"),
+        (5, 5, 5, "5.000 [5.000, 5.000]"),
+        (12.3456, None, None, "12.3"),
+        (1234.5, None, None, "1230"),
+        (0, None, None, "0.00"),
+        (float("nan"), None, None, "nan"),
+    ],
+)
+def test_an_estimate_has_the_digits_that_its_interval_supports(
+    value: float, low: float | None, high: float | None, text: str
+) -> None:
+    assert units.render_estimate(value, low, high) == text
+
+
+def test_an_interval_alone_has_the_digits_that_it_supports() -> None:
+    assert units.render_interval(39.71, 40.72) == "[39.7, 40.7]"
+    assert units.render_interval(39.71, 40.72, 0) == "[40, 41]"
+
+
+def test_fractions_and_ratios_are_printed_as_per_cent() -> None:
+    assert units.render_estimate_percent(0.91234, 0.909, 0.9151) == "91.2 % [90.9, 91.5]"
+    assert units.render_estimate_percent(0.5, None, None) == "50.0 %"
+    assert units.render_change(1.0891, 1.0808, 1.0974) == "+8.9 % [+8.1, +9.7]"
+    assert units.render_change(0.9, 0.85, 0.95) == "-10 % [-15, -5]"
+    assert units.render_change(1.001, 0.96, 1.041) == "0 % [-4, +4]"
+    assert units.render_change(0.9, None, None) == "-10.0 %"

@@ -63,6 +63,9 @@ class DataSettings(Described):
     samples: Annotated[int, Field(ge=1, le=10**9)] | None = None
     """Train on this many samples only: a subset that does not depend on the seed."""
 
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Keep this fraction of the training samples out, as the test set; the same for every seed."""
+
 
 class LoaderSettings(Described):
     """How batches reach the training loop."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 NANOSECONDS_PER_SECOND = 1_000_000_000
 
 
@@ -71,3 +73,66 @@ def render_bytes(size: int) -> str:
 def render_rate(samples_per_s: float) -> str:
     """Render a throughput with as many digits as a reader can use."""
     return f"{samples_per_s:,.1f}" if samples_per_s < 100 else f"{samples_per_s:,.0f}"
+
+
+def render_estimate(value: float, low: float | None, high: float | None) -> str:
+    """Render an estimate with the digits that its interval supports: ``40.2 [39.7, 40.7]``.
+
+    Half of the interval keeps one digit, two if the first is a 1 or 2. Without an interval: three
+    significant digits.
+    """
+    if low is None or high is None:
+        return f"{_rounded(value, 2 - _magnitude(value))}"
+    decimals = supported_decimals(value, low, high)
+    return f"{_rounded(value, decimals)} {render_interval(low, high, decimals)}"
+
+
+def render_interval(low: float, high: float, decimals: int | None = None) -> str:
+    """Render an interval, rounded as the estimate that it belongs to."""
+    if decimals is None:
+        decimals = supported_decimals((low + high) / 2, low, high)
+    return f"[{_rounded(low, decimals)}, {_rounded(high, decimals)}]"
+
+
+def render_estimate_percent(value: float, low: float | None, high: float | None) -> str:
+    """Render a fraction and its interval as per cent: ``91.2 % [90.9, 91.5]``."""
+    if low is None or high is None:
+        return f"{render_estimate(value * 100, None, None)} %"
+    text, _, interval = render_estimate(value * 100, low * 100, high * 100).partition(" ")
+    return f"{text} % {interval}"
+
+
+def render_change(ratio: float, low: float | None, high: float | None) -> str:
+    """Render a ratio as a change with its sign: ``+8.9 % [+8.1, +9.7]`` for 1.089."""
+    percent = [None if r is None else (r - 1) * 100 for r in (ratio, low, high)]
+    value, least, most = percent
+    assert value is not None
+    if least is None or most is None:
+        return f"{_rounded(value, 2 - _magnitude(value), '+')} %"
+    decimals = supported_decimals(value, least, most)
+    sides = ", ".join(_rounded(side, decimals, "+") for side in (least, most))
+    return f"{_rounded(value, decimals, '+')} % [{sides}]"
+
+
+def supported_decimals(value: float, low: float, high: float) -> int:
+    """Return the decimals that an interval supports; negative: whole tens, hundreds ..."""
+    finest = 5 - _magnitude(value)  # no measurement here has more than six digits
+    half = (high - low) / 2
+    if not 0 < half < math.inf:
+        return finest - 2
+    place = _magnitude(half)
+    return min(finest, -place + (half / 10.0**place < 2.95))
+
+
+def _magnitude(value: float) -> int:
+    """Return the power of ten of the first digit; 0 for what has none."""
+    if not value or not math.isfinite(value):
+        return 0
+    return int(f"{abs(value):.9e}".partition("e")[2])  # 9.9999999999 is a 10 that lost its last bit
+
+
+def _rounded(value: float, decimals: int, sign: str = "-") -> str:
+    if not math.isfinite(value):
+        return f"{value:{sign}}"
+    rounded = round(value, decimals) + 0.0  # no minus in front of 0
+    return f"{rounded:{sign if rounded else '-'}.{max(0, decimals)}f}"

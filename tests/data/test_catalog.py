@@ -175,6 +175,43 @@ def test_more_samples_than_there_are_is_refused(python_folder: Path, tmp_path: P
         build(f"{tmp_path}/own.py:pair", samples=11)
 
 
+def test_what_is_held_out_takes_the_place_of_the_test_set(python_folder: Path) -> None:
+    whole, split = build(python_folder), build(python_folder, holdout=0.2)
+    assert isinstance(whole.train, ImageDataset)
+    assert isinstance(split.train, ImageDataset)
+    assert isinstance(split.test, ImageDataset)
+    assert (split.record().train_samples, split.record().test_samples) == (28, 7)
+    parts = [image.tobytes() for part in (split.train, split.test) for image in part.images]
+    assert sorted(parts) == sorted(image.tobytes() for image in whole.train.images)
+    assert split.sha256 != whole.sha256
+
+
+def test_the_same_samples_are_held_out_every_time_and_of_those_asked_for(
+    python_folder: Path,
+) -> None:
+    assert build(python_folder, holdout=0.2).sha256 == build(python_folder, holdout=0.2).sha256
+    some = build(python_folder, holdout=0.5, samples=10)
+    assert (some.record().train_samples, some.record().test_samples) == (5, 5)
+    synthetic = build("synthetic", holdout=0.1, samples=500)
+    assert isinstance(synthetic.test, ImageDataset)
+    assert set(synthetic.test.labels.tolist()) == set(range(10))
+
+
+def test_a_part_of_the_users_own_dataset_can_be_held_out(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    data = build(f"{tmp_path}/own.py:pair", holdout=0.3)
+    assert data.test is not None
+    parts = [[part[i][0] for i in range(len(part))] for part in (data.train, data.test)]
+    assert (len(parts[0]), len(parts[1])) == (7, 3)
+    assert sorted(parts[0] + parts[1]) == list(range(10))
+
+
+def test_a_split_that_leaves_one_part_empty_is_refused(python_folder: Path) -> None:
+    for given in ({"holdout": 0.001}, {"holdout": 0.99}, {"holdout": 0.5, "samples": 1}):
+        with pytest.raises(DataError, match=r"holdout is 0\.\d+, which leaves .* empty"):
+            build(python_folder, **given)
+
+
 def test_a_factory_returns_a_dataset_or_a_pair(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     for name, num_test in (("pair", 4), ("alone", 0), ("without_test", 0)):

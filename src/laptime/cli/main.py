@@ -16,6 +16,8 @@ from laptime.errors import LaptimeError, printable
 
 VERBS = {
     "train": "Train, and say where every second of each epoch went.",
+    "study": "Answer one question by experiment: workers, devices, optimizers, batchnorm.",
+    "compare": "Hold two runs or two studies against each other, with a verdict.",
     "lab": "Answer the questions of the lab, one after another.",
     "list": "Show the recorded runs.",
     "data": "Show what data is there, or download CIFAR-10.",

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from laptime.data.cifar10 import BINARY, LAYOUTS, PYTHON, read_archive, read_folder
-from laptime.data.dataset import Data, ImageDataset, MapDataset, evenly_spaced
+from laptime.data.dataset import (
+    Data,
+    ImageDataset,
+    MapDataset,
+    evenly_spaced,
+    hold_out,
+    part_of,
+)
 from laptime.data.folders import find_parquet, has_class_folders, read_class_folders, read_parquet
 from laptime.data.synthetic import NUM_TRAIN, build_synthetic
 from laptime.errors import DataError
@@ -30,13 +37,14 @@ _KNOWN = (
 def build_data(settings: DataSettings) -> Data:
     """Find, read and check what the settings name, and keep as many samples as they ask for.
 
-    Nothing is downloaded.
+    Nothing is downloaded. What is held out of those samples takes the place of the test set.
 
     Raises:
         DataError: There is no such data, it is damaged, or has fewer samples.
     """
     try:
-        return _with_checksum(_SOURCES.get(settings.data, _build_given)(settings))
+        whole = _SOURCES.get(settings.data, _build_given)(settings)
+        return _with_checksum(hold_out(whole, settings.holdout))
     except OSError as error:  # a name too long for a path, a folder that may not be entered
         raise DataError(
             f"data is {settings.data[:200]!r}, which cannot be read: {error.strerror}. {_KNOWN}"
@@ -178,10 +186,9 @@ def _first(data: Data, settings: DataSettings) -> Data:
         return replace(data, train=data.train.subset(settings.samples))
     if settings.samples > len(data.train):
         raise _too_few(settings.samples, len(data.train))
-    from torch.utils.data import Subset  # only here: torch takes seconds to import
-
-    chosen = evenly_spaced(settings.samples, len(data.train)).tolist()
-    return replace(data, train=Subset(data.train, chosen))  # type: ignore[arg-type]
+    return replace(
+        data, train=part_of(data.train, evenly_spaced(settings.samples, len(data.train)))
+    )
 
 
 def _too_few(asked: int, there: int) -> DataError:

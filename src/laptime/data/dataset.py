@@ -8,10 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.randomness import mix, stream
 from laptime.errors import DataError
 from laptime.record import DataRecord
 
 IMAGE_SHAPE = (3, 32, 32)
+
+_HOLDOUT = stream(0, 0, purpose=3)
+"""Of what is held out: no seed of a run reaches it."""
 
 
 class MapDataset(Protocol):
@@ -70,8 +74,11 @@ class ImageDataset:
                 f"samples is {num_samples:,}, but the training set has {len(self):,}. "
                 f"Use --samples {len(self)} or fewer."
             )
-        chosen = evenly_spaced(num_samples, len(self))
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+        return self.part(evenly_spaced(num_samples, len(self)))
+
+    def part(self, indices: npt.NDArray[np.int64]) -> ImageDataset:
+        """Return the images of some indices, in that order."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +117,41 @@ class Data:
             test_samples=len(self.test) if self.test is not None else 0,
             num_classes=len(self.classes) if self.classes else None,
         )
+
+
+def hold_out(data: Data, fraction: float) -> Data:
+    """Keep a part of the training samples out as the test set: the same part for every seed.
+
+    Raises:
+        DataError: One of the two parts would be empty.
+    """
+    if fraction == 0:
+        return data
+    length = len(data.train)
+    count = round(fraction * length)
+    if not 0 < count < length:
+        raise DataError(
+            f"holdout is {fraction:g}, which leaves one of two parts of {length:,} samples empty. "
+            f"Use more samples, or another fraction."
+        )
+    bits: Any = mix(np.arange(length, dtype=np.uint64))
+    order = np.argsort(mix(bits ^ _HOLDOUT), kind="stable")
+    return replace(
+        data,
+        train=part_of(data.train, np.sort(order[count:])),
+        test=part_of(data.train, np.sort(order[:count])),
+    )
+
+
+def part_of(
+    dataset: ImageDataset | MapDataset, indices: npt.NDArray[np.int64]
+) -> ImageDataset | MapDataset:
+    """Return the samples of some indices, in that order."""
+    if isinstance(dataset, ImageDataset):
+        return dataset.part(indices)
+    from torch.utils.data import Subset  # only here: torch takes seconds to import
+
+    return Subset(dataset, indices.tolist())  # type: ignore[arg-type]
 
 
 def evenly_spaced(count: int, length: int) -> npt.NDArray[np.int64]:

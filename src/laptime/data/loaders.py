@@ -14,24 +14,24 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from laptime.data.augment import (
     augment_batch,
     augment_image,
     augmentation,
     normalise,
-    shuffled,
 )
 from laptime.data.dataset import ImageDataset, MapDataset
+from laptime.data.keys import EndlessKeys, EpochKeys, Keys, SampleKeys
 from laptime.errors import SettingsError
+from laptime.orphans import die_with_parent
 from laptime.settings import LoaderSettings
 
 _GRACE_S = 30
 """How long a worker outlives the first SIGTERM: time for the training to end its step."""
 
 Batch = tuple[Tensor, Tensor]
-Keys = tuple[int, npt.NDArray[np.int64]]
 
 
 class Loader(Protocol):
@@ -47,49 +47,14 @@ class Loader(Protocol):
         """End the workers of an epoch that is given up in the middle."""
 
 
-class EpochKeys(Sampler[Any]):
-    """Which samples make each batch: (epoch, indices), a pure function of seed and epoch.
+class EndlessLoader(Loader, Protocol):
+    """A loader whose workers can be stopped between turns, and whose epochs need not end."""
 
-    The epoch travels with the indices because persistent workers keep the dataset that they
-    were started with: what is set on it later never reaches them.
-    """
+    def worker_pids(self) -> tuple[int, ...]:
+        """Return the processes that make the batches of the epoch in progress."""
 
-    def __init__(self, num_samples: int, batch_size: int, seed: int, *, shuffle: bool) -> None:
-        self._num_samples, self._batch_size = num_samples, batch_size
-        self._seed, self._shuffle = seed, shuffle
-        self.num_steps = -(-num_samples // batch_size)
-        self.epoch, self.first_step = 1, 0
-
-    def __len__(self) -> int:
-        """Return the number of batches still to come in this epoch."""
-        return self.num_steps - self.first_step
-
-    def __iter__(self) -> Iterator[Keys]:
-        """Yield the keys of each batch."""
-        order = (
-            shuffled(self._num_samples, self._seed, self.epoch)
-            if self._shuffle
-            else np.arange(self._num_samples)
-        )
-        for step in range(self.first_step, self.num_steps):
-            start = step * self._batch_size
-            yield self.epoch, order[start : start + self._batch_size]
-
-
-class SampleKeys(Sampler[Any]):
-    """The same keys, one (epoch, index) pair a sample, as a DataLoader asks a map-style dataset."""
-
-    def __init__(self, keys: EpochKeys) -> None:
-        self._keys = keys
-
-    def __len__(self) -> int:
-        """Return the number of batches still to come in this epoch."""
-        return len(self._keys)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield the list of pairs that makes each batch."""
-        for epoch, indices in self._keys:
-            yield [(epoch, index) for index in indices.tolist()]
+    def let_end(self) -> None:
+        """Let an endless stream of batches come to its end."""
 
 
 class SampleImages(Dataset[Any]):
@@ -171,7 +136,7 @@ class WorkerLoader:
                 **worker_options(settings),
                 pin_memory=pin_memory,
                 generator=self._generator,
-                worker_init_fn=ignore_interrupts,
+                worker_init_fn=settle_worker,
             )
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
@@ -195,6 +160,14 @@ class WorkerLoader:
         if shut_down is not None:
             shut_down()
 
+    def worker_pids(self) -> tuple[int, ...]:
+        """Return the processes that make the batches of the epoch in progress."""
+        return tuple(worker.pid for worker in getattr(self._running, "_workers", ()))
+
+    def let_end(self) -> None:
+        """Let an endless stream of batches come to its end: what is under way still arrives."""
+        self._keys.ending = True
+
 
 class DeviceLoader:
     """Batches made where the images already are: no worker, no copy."""
@@ -211,6 +184,14 @@ class DeviceLoader:
     def close(self) -> None:
         """End nothing: there is no worker."""
 
+    def worker_pids(self) -> tuple[int, ...]:
+        """Return none."""
+        return ()
+
+    def let_end(self) -> None:
+        """Let an endless stream of batches come to its end."""
+        self._keys.ending = True
+
 
 def build_loader(
     dataset: ImageDataset | MapDataset,
@@ -219,13 +200,17 @@ def build_loader(
     device: torch.device,
     *,
     train: bool,
-) -> Loader:
+    endless: bool = False,
+) -> EndlessLoader:
     """Build the loader of a training set (shuffled, augmented) or of a test set (in order, plain).
+
+    An endless one goes on with the next epoch until it is told to end.
 
     Raises:
         SettingsError: A user's own dataset meets a loader that only knows images in memory.
     """
-    keys = EpochKeys(len(dataset), settings.batch_size, seed, shuffle=train)
+    make_keys = EndlessKeys if endless else EpochKeys
+    keys = make_keys(len(dataset), settings.batch_size, seed, shuffle=train)
     pin_memory = settings.pin_memory and device.type == "cuda"
     if not isinstance(dataset, ImageDataset):
         if settings.loader != "sample":
@@ -263,12 +248,13 @@ def worker_options(settings: LoaderSettings) -> dict[str, Any]:
     }
 
 
-def ignore_interrupts(worker_id: int) -> None:  # noqa: ARG001 - the DataLoader passes it
-    """Leave Ctrl-C, and the first SIGTERM, to the training process.
+def settle_worker(worker_id: int) -> None:  # noqa: ARG001 - the DataLoader passes it
+    """Leave Ctrl-C, and the first SIGTERM, to the training process; die with it.
 
     A scheduler sends SIGTERM to the whole job, and a worker that dies of it takes the last step
     along. The second one kills, and so does an alarm if no one comes to an end before.
     """
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _die_later)
 

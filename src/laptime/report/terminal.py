@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from laptime.errors import printable
 from laptime.phase import TRAINING, Phase
 from laptime.record import EpochRecord, RunRecord
 from laptime.report.findings import findings, steady_epochs
+from laptime.report.lines import as_it_is, how_words, joined, machine_words, model_words, prose
 from laptime.units import (
-    render_bytes,
     render_count,
     render_duration,
     render_percent,
@@ -22,24 +20,7 @@ from laptime.units import (
     seconds,
 )
 
-WIDTH = 100
-"""Columns that a line of prose takes at most; commands and paths are never broken."""
-
 _BAR_WIDTH = 60
-
-_UNUSUAL = {
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-    "prefetch_factor": 2,
-    "persistent_workers": False,
-    "pin_memory": False,
-    "channels_last": False,
-    "compile": False,
-    "deterministic": False,
-}
-"""Settings that the header names where they are not as usual."""
-
-_GLUE = "\N{NO-BREAK SPACE}"
 
 _EMBEDDED = (
     "The embedded set has CIFAR-10's shapes and types, so a step is the same work; its "
@@ -57,31 +38,15 @@ def render_run(record: RunRecord) -> list[str]:
 
 def header_lines(record: RunRecord) -> list[str]:
     """Return what was trained, on what, with what, where."""
-    settings, data, machine = record.settings, record.data, record.environment
-    workers = settings["num_workers"]
-    model = settings["model"]
-    shape = [] if model != "resnet18" else _differences(settings, width=64, norm="batch")
+    settings, data = record.settings, record.data
     name = DATA_NAMES.get(data.name, data.name)
     samples = f"{render_count(data.train_samples)} {'images' if data.num_classes else 'samples'}"
     parts = [
-        ", ".join([model, *shape, f"{render_count(record.parameters)} parameters"]),
+        model_words(settings, record.parameters),
         f"{name}, {data.label}, {samples}",
     ]
-    how = [
-        f"{settings['optimizer']} lr {settings['lr']:g}",
-        f"batch {settings['batch_size']}",
-        f"{settings['loader']} loader, {workers} worker{'' if workers == 1 else 's'}",
-        f"seed {settings['seed']}",
-        settings["precision"],
-        *_differences(settings, **_UNUSUAL),
-    ]
-    where = [
-        f"{machine.device_name}" + ("" if machine.device == "cpu" else f" ({machine.device})"),
-        f"{machine.cpus_usable} of {machine.cpus_total} cores",
-        render_bytes(machine.memory_bytes),
-        f"torch {machine.torch}, {machine.threads} thread{'' if machine.threads == 1 else 's'}",
-    ]
-    lines = [" · ".join(parts), ", ".join(how), ", ".join(where)]
+    where = machine_words(record.environment)
+    lines = [" · ".join(parts), ", ".join(how_words(settings)), ", ".join(where)]
     return [printable(line) for line in lines]
 
 
@@ -114,11 +79,11 @@ def closing_lines(record: RunRecord) -> list[str]:
     if record.status in {"failed", "out_of_memory"}:
         lines.append(printable(f"{record.status.replace('_', ' ').capitalize()}: {record.reason}"))
     if record.data.name == "synthetic":
-        lines += _prose(_EMBEDDED)
+        lines += prose(_EMBEDDED)
     if record.data.name == "cifar10" and not record.settings["samples"]:
         lines += _part_of_cifar10(record)
     for finding in findings(record):
-        lines += _prose(printable(finding.sentence))
+        lines += prose(printable(finding.sentence))
         if finding.next_command:
             lines.append(_next(finding.next_command))
     return [*lines, *_ending(record)]
@@ -178,7 +143,7 @@ def _ledger(record: RunRecord) -> list[str]:
     )
     rate = sum(epoch.samples for epoch in epochs) / seconds(wall_ns)
     lead = "host ledger: " if epochs[0].device_ns is not None else ""
-    lines = [bar, *_wrapped(_phases(record, epochs, wall_ns), lead)]
+    lines = [bar, *joined(_phases(record, epochs, wall_ns), lead)]
     lines.append(
         f"over {_names(epochs)}: {render_rate(rate)} training samples/s of the whole epoch, "
         f"timed in mode {mode}"
@@ -196,19 +161,6 @@ def _ledger(record: RunRecord) -> list[str]:
             f"({render_share(record.overhead.share)}); garbage collection held back inside epochs"
         )
     return lines
-
-
-def _prose(text: str) -> list[str]:
-    """Break a sentence into lines, but not between a number and its unit."""
-    lines = textwrap.wrap(re.sub(r"(\d) (%|[mu]?s\b|min\b)", rf"\1{_GLUE}\2", text), WIDTH)
-    return [line.replace(_GLUE, " ") for line in lines]
-
-
-def _wrapped(words: Sequence[str], lead: str = "") -> list[str]:
-    """Join words with dots, and break lines only between them."""
-    glued = [word.replace(" ", _GLUE) for word in words]
-    lines = textwrap.wrap(lead + " · ".join(glued), WIDTH)
-    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def _phases(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: int) -> list[str]:
@@ -243,7 +195,7 @@ def _device(epochs: Sequence[EpochRecord]) -> list[str]:
         for name in ("transfer", "forward", "backward", "optimizer", "stall", "host_gap")
     ]
     lines = [
-        *_wrapped(shares, f"device ledger, {render_count(windows)} windows: "),
+        *joined(shares, f"device ledger, {render_count(windows)} windows: "),
         f"GPU starved {render_duration(stall)} an epoch; {render_duration(hidden)} of the wait was "
         f"hidden behind it; idle between steps for other reasons {render_duration(gap)}",
         f"a stopwatch that does not wait would say: training {naive / count:.3f} s an epoch "
@@ -280,22 +232,8 @@ def _ending(record: RunRecord) -> list[str]:
         lines.append(f"Interrupted: {record.reason}.")
         lines.append(_next(f"laptime train --resume {shlex.quote(record.directory)}"))
     steps = " (steps.jsonl has loss and correct answers of every step)" if record.epochs else ""
-    return [*lines, _as_it_is(f"Record: {record.directory}{steps}")]
+    return [*lines, as_it_is(f"Record: {record.directory}{steps}")]
 
 
 def _next(command: str) -> str:
-    return _as_it_is(f"Next:  {command}")
-
-
-def _as_it_is(line: str) -> str:
-    """Return a line with its spaces as they are, unless something in it would be an escape."""
-    return line if line.isprintable() else printable(line)
-
-
-def _differences(settings: Mapping[str, object], **usual: object) -> list[str]:
-    """Return the settings that are not as usual, as words."""
-    return [
-        name.replace("_", " ") + ("" if settings[name] is True else f" {settings[name]}")
-        for name, value in usual.items()
-        if settings[name] != value
-    ]
+    return as_it_is(f"Next:  {command}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import signal
 import traceback
 from collections.abc import Iterator
@@ -11,15 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import torch
-
 from laptime.errors import (
     CheckpointError,
     LaptimeError,
     SettingsError,
     StoreError,
     TrainingError,
-    printable,
 )
 from laptime.files import locked, write_atomically
 from laptime.record import Overhead, RunRecord, Status
@@ -37,11 +33,11 @@ from laptime.timing.environment import collect_environment
 from laptime.timing.overhead import measure_step_overhead_ns
 from laptime.training.checkpoint import Cursor, load_checkpoint, newest_valid
 from laptime.training.epoch import DivergedError, Epoch, InterruptedRunError
+from laptime.training.garbage import frozen_garbage
 from laptime.training.job import Job, build_job
 from laptime.training.listener import Listener, Silence
+from laptime.training.outcome import status_of, summary
 from laptime.training.weights import weights_sha256
-
-_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory", "Cannot allocate")
 
 # Weights, gradients' twin in the optimizer (two of them for Adam), 4 bytes each, two checkpoints
 # kept and one being written.
@@ -155,7 +151,7 @@ class _Run:
     def _train(self, cursor: Cursor | None) -> None:
         self._start()
         try:
-            with _frozen_garbage():
+            with frozen_garbage():
                 self._epochs(cursor)
             self._end("completed", None)
         except DivergedError as error:
@@ -208,13 +204,10 @@ class _Run:
 
     def _fail(self, error: Exception) -> None:
         """Record what the user's code raised; the traceback is theirs to read, in a file."""
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-            word in str(error) for word in _OUT_OF_MEMORY
-        )
         write_atomically(
             self._run.path / "error.txt", traceback.format_exc().encode(errors="backslashreplace")
         )
-        self._end("out_of_memory" if out_of_memory else "failed", _summary(error))
+        self._end(status_of(error), summary(error))
 
     def _overhead(self) -> Overhead | None:
         epochs = self._run.read_epochs()
@@ -252,32 +245,6 @@ class _Run:
         finally:
             for number, action in before.items():
                 signal.signal(number, action)
-
-
-def _summary(error: Exception) -> str:
-    """Return an error of somebody else's code on one line, with its place.
-
-    What a loader worker raised arrives with its traceback as text: its last line is the error.
-    """
-    lines = str(error).strip().splitlines() or [""]
-    said = f"{lines[0]} {lines[-1]}" if "Original Traceback" in str(error) else " ".join(lines)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return printable(f"{type(error).__name__}: {said[:400]} ({where.filename}:{where.lineno})")
-
-
-@contextmanager
-def _frozen_garbage() -> Iterator[None]:
-    """Keep the garbage collector out of steps: pauses of it would be charged to a phase."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        if enabled:
-            gc.enable()
 
 
 def _beginning(epoch: int, *, step_rows: int, window_rows: int) -> Cursor:

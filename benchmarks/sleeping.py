@@ -1,0 +1,89 @@
+"""Ten loaders that sleep, with the number of workers that they need known beforehand.
+
+``python benchmarks/sleeping.py [FIRST LAST]`` runs the worker study on each, about two and a half
+minutes each; the data goes to benchmarks/results/sleeping.json. Sleeping needs no CPU: two cores
+serve sixteen workers. A batch takes L ms to load and a step C ms to compute, so that W workers
+are enough when L / W <= C, and a count within 3 % of that is as good.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from laptime.timing.clock import calendar_now, read_ns
+from laptime.timing.environment import cpu_name, usable_cpus
+from laptime.units import seconds
+
+HERE = Path(__file__).parent
+COMPUTE_MS = 8
+CASES: tuple[tuple[int, str, int, str], ...] = (
+    # load of a batch in tenths of a millisecond, grid, current count, answer
+    (0, "0,1,2,4", 2, "0"),
+    (60, "0,1,2,4", 1, "1"),
+    (120, "0,1,2,4", 1, "2"),
+    (150, "1,2,3,4", 4, "2"),
+    (230, "1,2,3,4", 1, "3"),
+    (290, "2,3,4,8", 4, "4"),
+    (460, "2,4,6,8", 6, "6"),
+    (600, "2,4,8,12", 8, "8"),
+    (900, "4,8,12,16", 12, "12"),
+    (328, "2,4,5,8", 5, "4"),  # four take 8.2 ms a step, 2.5 % more than compute: enough
+)
+
+
+def study(load: int, grid: str, current: int, directory: Path) -> tuple[Any, float]:
+    """Run one study; return its record and how long the command took."""
+    start_ns = read_ns()
+    base = f"{directory}/base"
+    here = f"{HERE / 'planted.py'}"
+    common = f"--data {here}:nap_{load} --model {here}:nap_model --batch-size 16 --device cpu"
+    settings = (
+        f"{common} --num-workers {current} --runs-dir {base} --epochs 1 --samples 16 --lr 0.01"
+    )
+    laptime = [sys.executable, "-m", "laptime"]
+    subprocess.run([*laptime, "train", *settings.split()], check=True, capture_output=True)
+    (run,) = Path(base).iterdir()
+    asked = f"study workers --like {run} --samples 4096 --num-workers {grid} --turns 4 --no-tables"
+    start_ns = read_ns()
+    done = subprocess.run(
+        [*laptime, *asked.split(), "--json", "--runs-dir", str(directory / "study")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout), seconds(read_ns() - start_ns)
+
+
+def main() -> None:
+    first, last = (int(word) for word in sys.argv[1:3]) if len(sys.argv) > 2 else (1, len(CASES))
+    results = []
+    for number, (load, grid, current, answer) in enumerate(CASES, 1):
+        if not first <= number <= last:
+            continue
+        record, took_s = study(load, grid, current, Path(tempfile.mkdtemp()))
+        found = record["recommended"] and str(record["recommended"]["num_workers"])
+        refusals = [refusal["code"] for refusal in record["refusals"]]
+        results.append(
+            {
+                "load_ms": load / 10, "compute_ms": COMPUTE_MS, "grid": grid, "current": current,
+                "answer": answer, "found": found, "seconds": took_s, "refusals": refusals,
+                "contaminated": f"{record['contaminated_turns']} of {record['turns']}",
+                "resolution": record["resolution"],
+                "epoch_s": {a["name"]: a["epoch_s"] and a["epoch_s"]["estimate"] for a in record["arms"]},
+            }
+        )  # fmt: skip
+        print(json.dumps(results[-1]), flush=True)
+    document = {
+        "date": calendar_now().date().isoformat(),
+        "machine": f"{cpu_name()}, {usable_cpus()} cores",
+        "results": results,
+    }
+    name = "sleeping.json" if len(results) == len(CASES) else f"sleeping-{first}-{last}.json"
+    (HERE / "results" / name).write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

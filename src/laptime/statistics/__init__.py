@@ -1,0 +1,1 @@
+"""What replicates say together: intervals, verdicts, searches, refusals; no torch."""

@@ -1,0 +1,46 @@
+"""A look at the first step of an arm: how large gradients and activations are, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from laptime.studies.process import ArmEndedError
+from laptime.studies.runner import Workshop
+from laptime.study import Arm
+
+Layers = list[list[Any]]
+"""Pairs of a layer's name and its figure, in the order of the model; finite ones only."""
+
+
+def look_at_first_step(
+    workshop: Workshop, arms: Sequence[Arm], timeout_s: float
+) -> dict[str, dict[str, Layers]]:
+    """Return gradient norms and activation spreads of each arm, from a fresh process each.
+
+    An arm that ended in the look is left out: its outcomes say why.
+    """
+    looks = {arm.name: _look(workshop, arm, timeout_s) for arm in arms}
+    return {
+        what: {name: look[what] for name, look in looks.items() if what in look}
+        for what in ("gradients", "activations")
+    }
+
+
+def _look(workshop: Workshop, arm: Arm, timeout_s: float) -> dict[str, Layers]:
+    handle = workshop.start_arm(arm)
+    found: dict[str, Layers] = {}
+    try:
+        handle.reply(timeout_s)
+        for what in ("gradients", "activations"):
+            found[what] = _finite(handle.ask(what, timeout_s)[what])
+    except ArmEndedError as error:
+        workshop.listener.warned(f"The look at the first step of {arm.name} ended: {error.reason}.")
+    finally:
+        handle.close()
+    return found
+
+
+def _finite(rows: Sequence[Sequence[Any]]) -> Layers:
+    return [[name, value] for name, value in rows if math.isfinite(value)]

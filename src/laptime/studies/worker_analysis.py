@@ -1,0 +1,286 @@
+"""Blocks of a worker study to its record: plateau, recommendation, rates, fit, prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laptime.record import EnvironmentRecord
+from laptime.replicate import Block, Replicate, TrainedReplicate
+from laptime.settings import RunSettings
+from laptime.statistics.curve import fit_curve
+from laptime.statistics.elimination import Plateau, plateau
+from laptime.statistics.intervals import geometric_interval
+from laptime.statistics.refusals import refusals
+from laptime.statistics.summary import (
+    ACCURACY_ONLY,
+    EXPLANATION_ONLY,
+    arm_results,
+    comparisons,
+    not_measurable,
+    study_resolution,
+)
+from laptime.studies.plan import varied
+from laptime.studies.worker_arms import RESIDENT
+from laptime.study import Arm, ArmResult, Comparison, Estimate, Plan, Refusal, StudyRecord
+from laptime.study_store import StudyDirectory
+from laptime.timing.environment import usable_cpus
+from laptime.units import seconds
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a worker study has measured so far."""
+
+    plan: Plan
+    blocks: Sequence[Block]
+    scouted: Sequence[Block] = ()
+    confirmation_plan: Plan | None = None
+    confirmation: Sequence[Block] = ()
+    predicted_step_s: float | None = None
+    """Of the full model, where this one is smaller."""
+    full: RunSettings | None = None
+
+    def counts(self) -> list[int]:
+        """Return the worker counts of the plan, in its order."""
+        return [int(arm.name) for arm in self.plan.arms if is_count(arm)]
+
+
+def is_count(arm: Arm) -> bool:
+    """Tell the arms of the grid from the twin and the resident arm."""
+    return arm.feed == "loader" and arm.again_of is None
+
+
+def chosen_plateau(evidence: Evidence) -> Plateau | None:
+    """Return the plateau over the blocks in which every surviving count has an epoch time."""
+    table: dict[int, list[float]] = {}
+    for count in evidence.counts():
+        times = [_epoch_s(block, str(count)) for block in evidence.blocks]
+        if times and all(time is not None for time in times):
+            table[count] = [math.log(time) for time in times if time is not None]
+    if not table or len(next(iter(table.values()))) < 2:
+        return None
+    return plateau(table, evidence.plan.zone)
+
+
+def analyse_workers(
+    evidence: Evidence,
+    directory: StudyDirectory,
+    explain: Callable[[StudyRecord], tuple[str, ...]],
+    trained: Sequence[TrainedReplicate] = (),
+) -> StudyRecord:
+    """Return everything that the blocks say, refusals and words included."""
+    plan, blocks = evidence.plan, evidence.blocks
+    refused = refusals(plan, blocks)
+    found = chosen_plateau(evidence)
+    results = arm_results(plan, blocks, tuple(trained))
+    replicates = [r for block in blocks for r in block.replicates]
+    everything = [*evidence.scouted, *blocks, *evidence.confirmation]
+    turns = [turn for block in everything for r in block.replicates for turn in r.turns]
+    record = StudyRecord(
+        id=directory.id,
+        directory=str(directory.path),
+        plan=plan,
+        status="completed" if len(blocks) >= plan.blocks else "interrupted",
+        arms=(*results, *_eliminated(evidence)),
+        comparisons=not_measurable(comparisons(plan, blocks), refused),
+        resolution=study_resolution(plan, blocks),
+        refusals=refused,
+        environment=_first_environment(replicates),
+        data_label=next((r.data_label for r in replicates if r.data_label), ""),
+        wall_s=sum(seconds(block.wall_ns) for block in everything),
+        blocks=len(blocks),
+        turns=len(turns),
+        contaminated_turns=sum(turn.contaminated for turn in turns),
+        details=_details(evidence, found, results, blocked=bool(_whole(refused))),
+    )
+    return record.model_copy(update={"explanation": explain(record)})
+
+
+def _details(
+    evidence: Evidence, found: Plateau | None, results: Sequence[ArmResult], *, blocked: bool
+) -> dict[str, Any]:
+    base = evidence.plan.arm(evidence.plan.baseline).settings
+    first = next((r for b in evidence.blocks for r in b.replicates if r.steps_per_epoch), None)
+    by_name = {result.name: result for result in results}
+    rates = _rates(evidence)
+    return {
+        "grid": "ascended" if evidence.scouted else "given",
+        "plateau": found
+        and {
+            "members": list(found.members),
+            "best": found.best,
+            "undecided": list(found.undecided),
+            "eliminated": [int(arm.name) for arm in _eliminated(evidence)],
+        },
+        "recommended": None if blocked else _recommended(found, by_name),
+        "current": base.loader.num_workers,
+        "confirmation": _confirmation(evidence, found),
+        "rates": rates,
+        "first_batch_s": _first_batches(evidence),
+        "fit": _fit(evidence),
+        "steps_per_epoch": first.steps_per_epoch if first else 0.0,
+        "usable_cpus": usable_cpus() if first is None else _cpus(first),
+        "predicted": predicted(evidence, rates),
+    }
+
+
+def _recommended(
+    found: Plateau | None, by_name: Mapping[str, ArmResult]
+) -> dict[str, int | float | None] | None:
+    if found is None or found.recommended is None:
+        return None
+    result = by_name[str(found.recommended)]
+    return {
+        "num_workers": found.recommended,
+        "worker_bytes": result.worker_bytes,
+        "worker_cpu_s": result.worker_cpu_s,
+    }
+
+
+def _confirmation(evidence: Evidence, found: Plateau | None) -> dict[str, Any] | None:
+    plan = evidence.confirmation_plan
+    if plan is None or found is None or found.recommended is None:
+        return None
+    refused = refusals(plan, evidence.confirmation, stage="confirmation")
+    found_rows = comparisons(plan, evidence.confirmation, stage="confirmation")
+    rows: Sequence[Comparison] = not_measurable(found_rows, refused)
+    row = next((row for row in rows if row.a == str(found.recommended)), None)
+    return row.model_dump(mode="json") if row else None
+
+
+def _rates(evidence: Evidence) -> dict[str, Any]:
+    bound = _values(evidence.blocks, RESIDENT, lambda r: r.step_s and 1 / r.step_s)
+    step = geometric_interval(bound) if bound else None
+    arms: dict[str, Any] = {}
+    for count in evidence.counts():
+        load = _interval(evidence.blocks, str(count), _load_per_s)
+        full = _interval(evidence.blocks, str(count), lambda r: r.step_s and 1 / r.step_s)
+        headroom = load.estimate / step.estimate if load and step else None
+        limit = min(step.estimate, load.estimate) if load and step else None
+        arms[str(count)] = {
+            "load_per_s": load and load.model_dump(mode="json"),
+            "full_per_s": full and full.model_dump(mode="json"),
+            "headroom": headroom,
+            "efficiency": full.estimate / limit if full and limit else None,
+        }
+    return {"step_per_s": step and step.model_dump(mode="json"), "arms": arms}
+
+
+def _first_batches(evidence: Evidence) -> dict[str, Any]:
+    found = {
+        str(count): _interval(
+            evidence.blocks,
+            str(count),
+            lambda r: seconds(sum(r.loader_start_ns)) / max(1, len(r.loader_start_ns)),
+        )
+        for count in evidence.counts()
+    }
+    return {name: value and value.model_dump(mode="json") for name, value in found.items()}
+
+
+def _fit(evidence: Evidence) -> dict[str, float] | None:
+    points = {
+        count: value.estimate
+        for count in evidence.counts()
+        if (value := _interval(evidence.blocks, str(count), lambda r: r.step_s))
+    }
+    fit = fit_curve(list(points), list(points.values()))
+    names = ("compute_s", "load_s", "overhead_s", "residual")
+    return {name: getattr(fit, name) for name in names} if fit else None
+
+
+def predicted(evidence: Evidence, rates: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the full model's epochs, from its own step and this study's loader rates.
+
+    A batch is the same work for the loader whatever trains on it. Contention between workers
+    and a larger model is not in it: labelled predicted wherever it is shown.
+    """
+    full, step_s = evidence.full, evidence.predicted_step_s
+    if full is None or step_s is None:
+        return None
+    per_batch = evidence.plan.arms[0].settings.loader.batch_size
+    steps = (full.data.samples or 50_000) / full.loader.batch_size
+    epochs: dict[str, float] = {}
+    enough = None
+    for name, rate in rates["arms"].items():
+        if rate["load_per_s"] is None:
+            continue
+        load_s = full.loader.batch_size / per_batch / rate["load_per_s"]["estimate"]
+        epochs[name] = steps * (step_s + load_s if name == "0" else max(step_s, load_s))
+    best = min(epochs.values(), default=0.0)
+    near = [int(n) for n, value in epochs.items() if value <= best * (1 + evidence.plan.zone)]
+    enough = min(near, default=None)
+    model = f"{full.model.model} width {full.model.width}"
+    return {"model": model, "step_s": step_s, "epoch_s": epochs, "enough": enough}
+
+
+def _eliminated(evidence: Evidence) -> tuple[ArmResult, ...]:
+    """Return the counts that the ascent left behind, each with what it measured of them."""
+    known = {arm.name for arm in evidence.plan.arms}
+    latest: dict[str, tuple[Block, Replicate]] = {}
+    for block in evidence.scouted:
+        for replicate in block.replicates:
+            if replicate.arm not in known:
+                latest[replicate.arm] = block, replicate
+    base = evidence.plan.arms[0].settings
+    return tuple(
+        _scouted_result(varied(base, num_workers=int(name)), replicate)
+        for name, (_, replicate) in sorted(latest.items(), key=lambda item: int(item[0]))
+    )
+
+
+def _scouted_result(settings: RunSettings, replicate: Replicate) -> ArmResult:
+    def once(value: float | None) -> Estimate | None:
+        return None if value is None else Estimate(estimate=value, low=None, high=None, n=1)
+
+    return ArmResult(
+        name=replicate.arm,
+        settings=settings,
+        replicates=(replicate,),
+        epoch_s=once(replicate.epoch_s),
+        loading_s=once(replicate.loading_s),
+        training_s=once(replicate.training_s),
+        loader_alone_s=once(replicate.loader_alone_s),
+        worker_bytes=replicate.worker_bytes,
+    )
+
+
+def _values(
+    blocks: Sequence[Block], arm: str, value: Callable[[Replicate], float | None]
+) -> list[float]:
+    found = [value(r) for b in blocks for r in b.replicates if r.arm == arm]
+    return [number for number in found if number]
+
+
+def _interval(
+    blocks: Sequence[Block], arm: str, value: Callable[[Replicate], float | None]
+) -> Estimate | None:
+    values = _values(blocks, arm, value)
+    return geometric_interval(values) if values else None
+
+
+def _load_per_s(replicate: Replicate) -> float | None:
+    if replicate.status != "completed" or not replicate.alone_ns:
+        return None
+    return replicate.alone_batches / seconds(replicate.alone_ns)
+
+
+def _epoch_s(block: Block, arm: str) -> float | None:
+    return next((r.epoch_s for r in block.replicates if r.arm == arm), None)
+
+
+def _first_environment(replicates: Sequence[Replicate]) -> EnvironmentRecord | None:
+    return next((r.environment for r in replicates if r.environment), None)
+
+
+def _cpus(replicate: Replicate) -> int:
+    return replicate.environment.cpus_usable if replicate.environment else usable_cpus()
+
+
+def _whole(refused: Sequence[Refusal]) -> list[Refusal]:
+    """Return the refusals that are about all times of the study."""
+    other = ACCURACY_ONLY | EXPLANATION_ONLY
+    return [refusal for refusal in refused if not refusal.arms and refusal.code not in other]

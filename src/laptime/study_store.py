@@ -1,0 +1,212 @@
+"""A study directory: its plan, written before the first run, and its blocks, each whole."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from laptime.errors import SettingsError, StoreError
+from laptime.files import (
+    append_lines,
+    disk_errors,
+    make_directory,
+    read_json,
+    read_lines,
+    write_json,
+)
+from laptime.replicate import Block, Stage, TrainedReplicate
+from laptime.study import SCHEMA, Plan, StudyRecord, StudyRequest
+from laptime.timing.clock import calendar_now
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class StudyDirectory:
+    """One study's files. A block is a line of a log: it is there whole, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.blocks = path / "blocks.jsonl"
+        self.trained = path / "trained.jsonl"
+        self.logs = path / "logs"
+        self.runs = path / "runs"
+
+    @property
+    def id(self) -> str:
+        """The name of the study: the name of its directory."""
+        return self.path.name
+
+    def write_request(self, request: StudyRequest) -> None:
+        """Write what was asked for, before anything else."""
+        write_json(self.path / "request.json", request.model_dump(mode="json"))
+
+    def read_request(self) -> StudyRequest:
+        """Read what was asked for."""
+        return _validated(StudyRequest, read_json(self.path / "request.json"), self.path)
+
+    def write_sentinel(self, repetitions: int) -> None:
+        """Write how long the sentinel works, in repetitions."""
+        write_json(self.path / "sentinel.json", {"repetitions": repetitions})
+
+    def read_sentinel(self) -> int | None:
+        """Read how long the sentinel works; None before it is calibrated."""
+        path = self.path / "sentinel.json"
+        return int(read_json(path)["repetitions"]) if path.is_file() else None
+
+    def write_plan(self, plan: Plan, stage: Stage = "main") -> None:
+        """Write a plan before its first run.
+
+        Raises:
+            SettingsError: Another plan of this stage is there already.
+        """
+        if self.has_plan(stage):
+            check_same_plan(self.read_plan(stage), plan, self.path)
+            return
+        write_json(self._plan_path(stage), plan.model_dump(mode="json"))
+
+    def has_plan(self, stage: Stage = "main") -> bool:
+        """Return whether the plan of a stage is written."""
+        return self._plan_path(stage).is_file()
+
+    def read_plan(self, stage: Stage = "main") -> Plan:
+        """Read the plan of a stage.
+
+        Raises:
+            StoreError: It is missing, damaged, or of a later version.
+        """
+        plan = _validated(Plan, read_json(self._plan_path(stage)), self.path)
+        if plan.schema_number > SCHEMA:
+            raise StoreError(
+                f"{self.path} was made by a later version of laptime (schema "
+                f"{plan.schema_number}, here {SCHEMA}). Use that version."
+            )
+        return plan
+
+    def append_block(self, block: Block) -> None:
+        """Add a finished block; it has reached the disk on return."""
+        append_lines(self.blocks, [block.model_dump_json()], durable=True)
+
+    def append_trained(self, replicate: TrainedReplicate) -> None:
+        """Add a finished training run."""
+        append_lines(self.trained, [replicate.model_dump_json()], durable=True)
+
+    def read_blocks(self, stage: Stage | None = None) -> list[Block]:
+        """Read the finished blocks, of one stage or of all."""
+        blocks = _rows(Block, self.blocks)
+        return [block for block in blocks if stage is None or block.stage == stage]
+
+    def read_trained(self) -> list[TrainedReplicate]:
+        """Read the finished training runs."""
+        return _rows(TrainedReplicate, self.trained)
+
+    def write_record(self, record: StudyRecord) -> None:
+        """Replace what is printed of the study; it can be computed again from the rest."""
+        write_json(self.path / "study.json", record.document())
+
+    def _plan_path(self, stage: Stage) -> Path:
+        return self.path / ("plan.json" if stage == "main" else f"plan-{stage}.json")
+
+
+def create_study(runs_dir: Path, request: StudyRequest) -> StudyDirectory:
+    """Create a study directory with a name of its own, and write down what was asked for.
+
+    Raises:
+        StoreError: The disk refuses.
+    """
+    stamp = calendar_now().strftime("%Y-%m-%dT%H-%M-%S")
+    directory = StudyDirectory(runs_dir / f"{stamp}_study-{request.study}_{secrets.token_hex(3)}")
+    make_directory(directory.logs)
+    make_directory(directory.runs)
+    directory.write_request(request)
+    return directory
+
+
+def is_study(path: Path) -> bool:
+    """Tell a study's directory from others: it says what was asked for."""
+    try:
+        return (path / "request.json").is_file()
+    except OSError:  # longer than a path may be
+        return False
+
+
+def list_studies(runs_dir: Path) -> list[StudyDirectory]:
+    """Return the studies in a directory, oldest first."""
+    with disk_errors(runs_dir, "cannot be read"):
+        if not runs_dir.is_dir():
+            return []
+        found = [path for path in runs_dir.iterdir() if is_study(path)]
+    return [StudyDirectory(path) for path in sorted(found, key=lambda path: path.name)]
+
+
+def find_study(runs_dir: Path, name: str | None, study: str | None = None) -> StudyDirectory:
+    """Return a study by its path, its name or the beginning or end of it; without one, the newest.
+
+    Raises:
+        StoreError: There is none, or more than one.
+    """
+    if name and is_study(Path(name)):
+        return StudyDirectory(Path(name).resolve())
+    kind = f"_study-{study}_" if study else "_study-"
+    studies = [found for found in list_studies(runs_dir) if kind in found.id]
+    matches = [
+        found
+        for found in studies
+        if not name or found.id == name or found.id.startswith(name) or found.id.endswith(name)
+    ]
+    if name is None:
+        matches = matches[-1:]
+    if len(matches) != 1:
+        count = "no study" if not matches else f"{len(matches)} studies"
+        asked = f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} holds none"
+        raise StoreError(f"{asked}. Leave --resume out, or name another --runs-dir.")
+    return matches[0]
+
+
+def check_same_plan(was: Plan, now: Plan, path: Path) -> None:
+    """Refuse to go on with another plan than the one that was written.
+
+    Raises:
+        SettingsError: Something differs.
+    """
+    for name in Plan.model_fields:
+        before, here = getattr(was, name), getattr(now, name)
+        if before != here and name not in {"orders", "budget_s"}:
+            raise SettingsError(
+                f"{path.name} has another plan ({name}: {_shown(before)} there, {_shown(here)} "
+                f"here). Leave --resume out, or give what it was started with."
+            )
+
+
+def _shown(value: object) -> str:
+    """Return a part of a plan on a few words."""
+    if isinstance(value, tuple) and value and hasattr(value[0], "name"):
+        return ", ".join(str(arm.name) for arm in value)[:80]
+    return repr(value)[:80]
+
+
+def _rows(model: type[Model], path: Path) -> list[Model]:
+    lines: Sequence[str] = read_lines(path)
+    return [_validated_line(model, line, path, number) for number, line in enumerate(lines, 1)]
+
+
+def _validated_line(model: type[Model], line: str, path: Path, number: int) -> Model:
+    try:
+        return model.model_validate_json(line)
+    except ValidationError as error:
+        raise StoreError(f"{path} is damaged in line {number}. Use another study.") from error
+
+
+def _validated(model: type[Model], document: object, path: Path) -> Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        what = error.errors()[0]
+        field = ".".join(map(str, what["loc"])) or "document"
+        raise StoreError(
+            f"{path} is damaged or of another version of laptime ({field}: {what['msg']}). "
+            f"Use another study."
+        ) from error
