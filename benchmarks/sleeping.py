@@ -72,7 +72,7 @@ def main() -> None:
                 "answer": answer, "found": found, "seconds": took_s, "refusals": refusals,
                 "contaminated": f"{record['contaminated_turns']} of {record['turns']}",
                 "resolution": record["resolution"],
-                "epoch_s": {a["name"]: a["epoch_s"] and a["epoch_s"]["estimate"] for a in record["arms"]},
+                "epoch_s": {arm["name"]: arm["epoch_s"] for arm in record["arms"]},
             }
         )  # fmt: skip
         print(json.dumps(results[-1]), flush=True)

@@ -75,3 +75,8 @@ def test_fractions_and_ratios_are_printed_as_per_cent() -> None:
     assert units.render_change(0.9, 0.85, 0.95) == "-10 % [-15, -5]"
     assert units.render_change(1.001, 0.96, 1.041) == "0 % [-4, +4]"
     assert units.render_change(0.9, None, None) == "-10.0 %"
+
+
+def test_a_positive_estimate_keeps_its_first_digit_however_wide_its_interval() -> None:
+    assert units.render_estimate(0.8, 0.0001, 5200.0) == "0.8 [0.0, 5200.0]"
+    assert units.render_estimate(8.1, 0.1, 650.0) == "8 [0, 650]"

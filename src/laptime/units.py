@@ -121,7 +121,9 @@ def supported_decimals(value: float, low: float, high: float) -> int:
     if not 0 < half < math.inf:
         return finest - 2
     place = _magnitude(half)
-    return min(finest, -place + (half / 10.0**place < 2.95))
+    decimals = min(finest, -place + (half / 10.0**place < 2.95))
+    # Of a time or a rate the first digit stays: 0.8 [0.0, 5200.0] is wide, 0 [0, 5200] wrong.
+    return max(decimals, -_magnitude(value)) if value > 0 and low >= 0 else decimals
 
 
 def _magnitude(value: float) -> int:

@@ -90,8 +90,10 @@ def shortened(name: str, width: int = 24) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
     """Return lines whose columns align: ``<`` left, ``>`` right, ``.`` at the decimal point.
 
-    A head may have more than one line.
+    A head may have more than one line; without a row there is no table.
     """
+    if not rows:
+        return []
     columns = [
         _aligned(title.split("\n"), cells, how)
         for title, cells, how in zip(head, zip(*rows, strict=True), align, strict=True)

@@ -46,14 +46,13 @@ def times_lines(record: StudyRecord) -> list[str]:
 
 def _times_row(record: StudyRecord, name: str, arm: ArmResult) -> list[str]:
     details = record.details
-    recommended = details.get("recommended") or {}
-    marks = {str(details.get("current")): "now", str(recommended.get("num_workers")): "<--"}
-    if str(recommended.get("num_workers")) == str(details.get("current")):
-        marks = {str(details["current"]): "now <--"}
+    chosen = (details.get("recommended") or {}).get("num_workers")
+    marks = ["now"] if name == str(details.get("current")) else []
+    marks += ["<--"] if name == str(chosen) else []
     first = estimate_of((details.get("first_batch_s") or {}).get(name))
     return [
         name,
-        marks.get(name, ""),
+        " ".join(marks),
         digits(arm.epoch_s),
         interval(arm.epoch_s) if arm.epoch_s else _how_it_ended(arm),
         digits(arm.loading_s),
