@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,6 +129,12 @@ def remove_file(path: Path) -> None:
     """Remove a file if it is there."""
     with disk_errors(path, "cannot be removed"):
         path.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all that is in it."""
+    with disk_errors(path, "cannot be removed"):
+        shutil.rmtree(path)
 
 
 def sha256_of(path: Path) -> str:

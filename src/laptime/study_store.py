@@ -16,6 +16,7 @@ from laptime.files import (
     make_directory,
     read_json,
     read_lines,
+    remove_tree,
     write_json,
 )
 from laptime.replicate import Block, Stage, TrainedReplicate
@@ -39,6 +40,14 @@ class StudyDirectory:
     def id(self) -> str:
         """The name of the study: the name of its directory."""
         return self.path.name
+
+    def is_empty(self) -> bool:
+        """Return whether nothing was measured yet."""
+        return not (self.blocks.exists() or self.trained.exists())
+
+    def discard(self) -> None:
+        """Remove a study that measured nothing: what was refused leaves nothing behind."""
+        remove_tree(self.path)
 
     def write_request(self, request: StudyRequest) -> None:
         """Write what was asked for, before anything else."""

@@ -150,6 +150,7 @@ def write_study(
     study.path.mkdir(parents=True)
     study.write_request(StudyRequest(study=plan.study, settings=plan.arms[0].settings))
     study.write_plan(plan)
+    study.write_sentinel(150_000)
     random = Random(name)
     environment = EnvironmentRecord(**{**MACHINE, **(machine or {})})
     for number in range(1, (plan.blocks if blocks is None else blocks) + 1):
@@ -236,6 +237,13 @@ def test_two_arms_of_a_study_are_paired(compared: Any) -> None:
     assert document["differences"]["settings"] == {"num_workers": {"a": 4, "b": 0}}
 
 
+def test_arms_of_one_study_are_paired_however_it_is_named(compared: Any) -> None:
+    path = write_study("study").path
+
+    for words in (("study:4", f"{path}:0"), (f"{path.resolve()}:4", "study:0")):
+        assert compared(*words)[1]["is_paired"] is True
+
+
 def test_two_studies_are_not_paired(compared: Any) -> None:
     write_study("2026-01-01_study-workers_aaaa")
     write_study("2026-01-02_study-workers_bbbb", 1.2)
@@ -247,6 +255,20 @@ def test_two_studies_are_not_paired(compared: Any) -> None:
     assert document["reason"] == "unpaired_interval_outside_zone"
     assert [arm["arm"] for arm in document["arms"]] == ["4"]
     assert (of_arm["kind"], of_arm["a"]["arm"], of_arm["verdict"]) == ("arms", "4", "faster")
+
+
+def test_without_blocks_the_conditions_are_those_of_the_training_runs(compared: Any) -> None:
+    for name, torch in (("one", "2.13.0"), ("two", "2.12.0")):
+        study = write_study(name, plan=plan_of("optimizers", blocks=0, seeds=range(5)))
+        write_run("sgd-s0", runs_dir=str(study.runs), machine={"torch": torch})
+        study.append_trained(
+            TrainedReplicate(arm="sgd", seed=0, status="completed", run="runs/sgd-s0")
+        )
+
+    status, document = compared("one", "two", "--quantity", "accuracy")
+
+    assert (status, document["reason"]) == (3, "environment_differs")
+    assert list(document["differences"]["environment"]) == ["torch"]
 
 
 def test_an_arm_may_have_a_colon_in_its_name(compared: Any) -> None:
@@ -286,6 +308,7 @@ def test_accuracies_are_compared_over_seeds(compared: Any) -> None:
         ("study:4 study:4", "A and B are the same"),
         ("one nothing", "'nothing' names no run and no study in runs"),
         ("o one", "'o' names 4 runs and studies in runs: one, only, two and 1 more."),
+        ("o:4 study", "'o:4' names 4 runs and studies in runs"),
         ("one study", "A is a run and B a study."),
         ("study:4 one", "A is a study and B a run."),
         ("study other", "A is a study of workers and B one of optimizers."),
@@ -325,6 +348,26 @@ def test_an_empty_name_is_no_name(laptime: Laptime, capsys: pytest.CaptureFixtur
 
 def test_an_empty_place_names_itself(laptime: Laptime, capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, laptime("a", "b", "--runs-dir", "nowhere"), "in nowhere")
+
+
+@pytest.mark.parametrize("garbage", ["", "{", "{}", "[1]\n{}\n"])
+def test_whatever_file_is_damaged_is_one_line_and_exit_status_2(
+    laptime: Laptime, capsys: pytest.CaptureFixture[str], garbage: str
+) -> None:
+    # What the study was asked for is not needed, logs may be empty, and a run may have no settings
+    # but the defaults.
+    unread = {"request.json"}
+    lines = {"epochs.jsonl", "blocks.jsonl"} if "\n" not in garbage else set()
+    defaults = {"settings.json"} if garbage == "{}" else set()
+    write_run("one")
+    write_study("study")
+    for word, other in ((write_run("two"), "one"), (write_study("damaged").path, "study")):
+        for path in sorted(path for path in word.iterdir() if path.is_file()):
+            whole = path.read_bytes()
+            path.write_text(garbage)
+            if path.name not in unread | lines | defaults:
+                refused(capsys, laptime(str(word), other))
+            path.write_bytes(whole)
 
 
 def test_a_damaged_run_that_nobody_asked_for_is_in_nobodys_way(compared: Any) -> None:

@@ -75,7 +75,7 @@ def arm_side(epoch_s: float = 10.0, **given: Any) -> Side:
         "started": "2026-01-01T10:00:00",
         "blocks": 5,
         "turns": 100,
-        "sentinel_ms": 61.25,
+        "sentinel_ns": 401.25,
     }
     return Side(**{**values, **given})
 
@@ -232,13 +232,13 @@ def test_studies_say_that_their_hours_differ_and_what_the_sentinel_took() -> Non
 
     assert "the blocks of two studies were measured at different hours" in shown
     assert "drifted between them is in the interval only as far as the blocks of each show" in shown
-    assert "the sentinel took 61.2 ms" in shown
+    assert "the sentinel took 401.2 ns a repetition" in shown
     assert "(not paired)" in shown
     assert "anything of the other arms" in shown
 
 
 def test_a_missing_sentinel_is_said() -> None:
-    found = contrast(is_paired=False, b=arm_side(directory="runs/other", sentinel_ms=None))
+    found = contrast(is_paired=False, b=arm_side(directory="runs/other", sentinel_ns=None))
 
     assert "without a sentinel" in one_line(found)
 

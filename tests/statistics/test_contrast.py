@@ -76,7 +76,10 @@ def study(builder: Any) -> Callable[..., StudyEvidence]:
         blocks = builder.blocks(
             plan, count, step_s={arm: factor * s for arm, s in steps.items()}, **given
         )
-        return StudyEvidence(id=name, directory=f"runs/{name}", plan=plan, blocks=tuple(blocks))
+        return StudyEvidence(
+            id=name, directory=f"runs/{name}", plan=plan, blocks=tuple(blocks),
+            sentinel_repetitions=1000,
+        )  # fmt: skip
 
     return build
 
@@ -378,6 +381,7 @@ def test_a_machine_that_became_faster_or_slower_between_studies_is_refused(
         directory=later.directory,
         plan=later.plan,
         blocks=tuple(builder.change_turns(later.blocks, slow)),
+        sentinel_repetitions=1000,
     )
 
     found = contrast_arms(*arms(study(), changed, None, None))
@@ -387,6 +391,29 @@ def test_a_machine_that_became_faster_or_slower_between_studies_is_refused(
     assert found.ratio is None
     assert anyway.uncontrolled
     assert anyway.ratio is not None
+
+
+def test_sentinels_are_compared_by_repetition_since_each_study_calibrates_its_own(
+    study: Any, builder: Any
+) -> None:
+    def longer(turn: Any) -> Any:
+        readings = {"sentinel_before_ns": 90_000_000, "sentinel_after_ns": 90_000_000}
+        return builder.changed(turn, noise=builder.noise(**readings))
+
+    later = study("study-b")
+    recalibrated, slower = (
+        StudyEvidence(
+            id="study-b",
+            directory="runs/study-b",
+            plan=later.plan,
+            blocks=tuple(builder.change_turns(later.blocks, longer)),
+            sentinel_repetitions=repetitions,
+        )
+        for repetitions in (1500, 1000)
+    )
+
+    assert contrast_arms(*arms(study(), recalibrated, None, None)).verdict == "equivalent"
+    assert contrast_arms(*arms(study(), slower, None, None)).reason == "machine_changed"
 
 
 def test_another_cpu_clock_between_studies_is_refused(study: Any, builder: Any) -> None:
@@ -410,7 +437,7 @@ def test_studies_without_a_sentinel_are_compared_and_say_that_there_was_none(
 
     found = contrast_arms(*arms(study("study-b"), bare, None, None))
 
-    assert found.b.sentinel_ms is None
+    assert found.b.sentinel_ns is None
     assert found.verdict == "equivalent"
 
 

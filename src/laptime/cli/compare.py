@@ -152,7 +152,9 @@ def contrast_of(a: Named, b: Named, quantity: Quantity, *, uncontrolled: bool) -
         _refuse_the_same(a, b)
         records = a.found.read_record(), b.found.read_record()
         return contrast_runs(*records, quantity, uncontrolled=uncontrolled)
-    studies = read_study(a.found), read_study(b.found)
+    first = read_study(a.found)
+    # Read once where both name one study, by a path and by its name for example.
+    studies = first, first if _same_place(a, b) else read_study(b.found)
     questions = [study.plan.study for study in studies]
     if questions[0] != questions[1]:
         raise SettingsError(
@@ -167,8 +169,12 @@ def contrast_of(a: Named, b: Named, quantity: Quantity, *, uncontrolled: bool) -
     return contrast_arms(*sides, quantity, whole=whole, uncontrolled=uncontrolled)
 
 
+def _same_place(a: Named, b: Named) -> bool:
+    return a.found.path.resolve() == b.found.path.resolve()
+
+
 def _refuse_the_same(a: Named, b: Named, arm_a: str = "", arm_b: str = "") -> None:
-    if a.found.path.resolve() == b.found.path.resolve() and arm_a == arm_b:
+    if _same_place(a, b) and arm_a == arm_b:
         arm = f", its arm {arm_a!r}" if arm_a else ""
         raise SettingsError(f"A and B are the same: {a.found.id}{arm}. Name two.")
 
@@ -195,8 +201,18 @@ def read_study(directory: RunDirectory | StudyDirectory) -> StudyEvidence:
         blocks=tuple(directory.read_blocks()),
         trained=trained,
         confirmation=directory.read_plan("confirmation") if has_confirmation else None,
+        sentinel_repetitions=_sentinel(directory),
         trained_run=_first_run(directory, [run.run for run in trained if run.run]),
     )
+
+
+def _sentinel(directory: StudyDirectory) -> int | None:
+    try:
+        return directory.read_sentinel()
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise StoreError(
+            f"{directory.path / 'sentinel.json'} is damaged. Use another study."
+        ) from error
 
 
 def _first_run(directory: StudyDirectory, names: Sequence[str]) -> RunRecord | None:

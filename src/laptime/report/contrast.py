@@ -33,6 +33,10 @@ _REFUSED = {
     "too_few_blocks": "blocks are missing",
     "no_estimate": "one of the two has no estimate",
     "aa_differs": "the same settings, run twice, came out different",
+    "arms_differ": "arms differ in more than the study's factor",
+    "contaminated": "other programs disturbed the turns",
+    "losses_differ": "the two did not compute the same",
+    "seeds": "seeds are missing, too few, or there twice",
 }
 """Reasons why nothing is concluded."""
 
@@ -169,7 +173,8 @@ def _run_words(contrast: Contrast, side: Side) -> str:
     walls = [seconds(epoch.wall_ns) for epoch in side.steady]
     if not walls:
         return f"{words}, none of them steady"
-    spread = f"from {render_seconds(min(walls))} to {render_seconds(max(walls))} s"
+    ends = [render_seconds(min(walls)), render_seconds(max(walls))]
+    spread = f"from {ends[0]} to {ends[1]} s" if len(walls) > 1 else f"{ends[0]} s"
     mode = side.steady[0].mode
     return f"{words}, the mean is over {len(walls)}, {spread}, timed in mode {mode}"
 
@@ -207,9 +212,9 @@ def _outcome_words(side: Side) -> str:
 
 
 def _sentinel(side: Side) -> str:
-    if side.sentinel_ms is None:
+    if side.sentinel_ns is None:
         return ", without a sentinel: that the machine was the same is not checked"
-    return f", the sentinel took {side.sentinel_ms:.1f} ms"
+    return f", the sentinel took {side.sentinel_ns:.1f} ns a repetition"
 
 
 def _contaminated(side: Side) -> str:

@@ -48,10 +48,10 @@ def machine_changed(a: Side, b: Side, zone: float) -> list[Refusal]:
     """
     found = []
     remedy = "Measure both anew, one right after the other, when the machine does nothing else."
-    if a.sentinel_ms and b.sentinel_ms and _apart(a.sentinel_ms, b.sentinel_ms) > zone:
+    if a.sentinel_ns and b.sentinel_ns and _apart(a.sentinel_ns, b.sentinel_ns) > zone:
         evidence = (
-            f"The sentinel took {a.sentinel_ms:.1f} ms in A and {b.sentinel_ms:.1f} ms in B "
-            f"(medians): {render_percent(_apart(a.sentinel_ms, b.sentinel_ms))} apart."
+            f"The sentinel took {a.sentinel_ns:.1f} ns a repetition in A and {b.sentinel_ns:.1f} "
+            f"ns in B (medians): {render_percent(_apart(a.sentinel_ns, b.sentinel_ns))} apart."
         )
         found.append(Refusal(code="machine_changed", evidence=evidence, next=remedy))
     if a.clock_mhz and b.clock_mhz and _apart(a.clock_mhz, b.clock_mhz) > QUIET.clock_share:

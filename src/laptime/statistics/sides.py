@@ -77,8 +77,8 @@ class Side(Frozen):
     blocks: int = 0
     turns: int = 0
     contaminated_turns: int = 0
-    sentinel_ms: float | None = None
-    """Median over all turns of the study."""
+    sentinel_ns: float | None = None
+    """Of one repetition of the sentinel's work, median over all turns of the stage."""
     clock_mhz: float | None = None
 
     @property
@@ -141,6 +141,8 @@ class StudyEvidence:
     trained: tuple[TrainedReplicate, ...] = ()
     confirmation: Plan | None = None
     """Of the stage that runs a few arms on fresh blocks."""
+    sentinel_repetitions: int | None = None
+    """How long the sentinel works: each study calibrates its own."""
     trained_run: RunRecord | None = None
     """A training run that left a record: where and on what they were made."""
 
@@ -250,13 +252,15 @@ def arm_side(evidence: ArmEvidence) -> Side:
         blocks=len(blocks),
         turns=len(turns),
         contaminated_turns=sum(turn.contaminated for turn in turns),
-        sentinel_ms=_sentinel_ms(noises),
+        sentinel_ns=_sentinel_ns(noises, study.sentinel_repetitions),
         clock_mhz=_clock_mhz(noises),
     )
 
 
-def _sentinel_ms(noises: list[NoiseRecord]) -> float | None:
-    return median(noise.sentinel_ns for noise in noises) / 1e6 if noises else None
+def _sentinel_ns(noises: list[NoiseRecord], repetitions: int | None) -> float | None:
+    if not noises or not repetitions:
+        return None
+    return median(noise.sentinel_ns for noise in noises) / repetitions
 
 
 def _clock_mhz(noises: list[NoiseRecord]) -> float | None:

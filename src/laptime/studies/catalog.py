@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from laptime.errors import StoreError
+from laptime.errors import LaptimeError, StoreError
 from laptime.files import locked
 from laptime.studies.batchnorm import run_batchnorm
 from laptime.studies.devices import run_devices
@@ -30,9 +30,15 @@ def start_study(
     """Run a new study.
 
     Raises:
-        LaptimeError: It cannot be begun, or the disk refuses.
+        LaptimeError: It cannot be begun and has left nothing behind, or the disk refuses.
     """
-    return continue_study(create_study(runs_dir, request), listener, budget_s)
+    directory = create_study(runs_dir, request)
+    try:
+        return continue_study(directory, listener, budget_s)
+    except LaptimeError:
+        if directory.is_empty():
+            directory.discard()
+        raise
 
 
 def continue_study(

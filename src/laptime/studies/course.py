@@ -118,8 +118,9 @@ def _declared(
     elif left_s is not None and pilot is not None and request.blocks:
         reserved_s = min(_trainings_s(plan, pilot), (1 - _TIMING_SHARE) * left_s)
         plan, cost = within_budget(
-            plan_of, request.blocks, request.turns, pilot, left_s - reserved_s
-        )
+            plan_of, request.blocks, request.turns, pilot, left_s - reserved_s,
+            workshop.budget_s or left_s,
+        )  # fmt: skip
         if cost:
             workshop.listener.warned(f"The budget allows {cost}: a smaller resolution.")
     if pilot is None:

@@ -127,6 +127,7 @@ def within_budget(
     policy: TurnPolicy,
     pilot: Pilot,
     left_s: float,
+    budget_s: float,
 ) -> tuple[Plan, str | None]:
     """Return the plan that fits into what is left, and what that cost; blocks go last.
 
@@ -139,10 +140,12 @@ def within_budget(
         return plan, None
     fit = int(left_s / price.least_block_s)
     if fit < 1:
+        # Half as much again: other parts of the study take their share of what is added.
+        enough_s = math.ceil(budget_s + 1.5 * (price.least_block_s - left_s))
         raise SettingsError(
-            f"budget leaves {render_duration(max(0.0, left_s))}, but one block takes at least "
-            f"{render_duration(price.least_block_s)} here. Give {math.ceil(price.least_block_s)}s "
-            f"more, or fewer arms."
+            f"budget is {render_duration(budget_s)}, of which {render_duration(max(0.0, left_s))} "
+            f"is left for blocks, but one takes at least {render_duration(price.least_block_s)} "
+            f"here. Give --budget {enough_s}s, or fewer arms."
         )
     fit = min(blocks, fit)
     most = policy.min_turns

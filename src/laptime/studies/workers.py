@@ -78,7 +78,9 @@ def _main_plan(
     if left_s is None or pilot is None:
         return plan_of(request.blocks, request.turns)
     kept_s = left_s * (1 - _CONFIRMATION_SHARE)
-    plan, cost = within_budget(plan_of, request.blocks, request.turns, pilot, kept_s)
+    plan, cost = within_budget(
+        plan_of, request.blocks, request.turns, pilot, kept_s, workshop.budget_s or left_s
+    )
     if cost:
         workshop.listener.warned(f"The budget allows {cost}: a smaller resolution.")
     return plan
