@@ -26,6 +26,10 @@ from laptime.timing.clock import calendar_now
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class _Sentinel(BaseModel):
+    repetitions: int
+
+
 class StudyDirectory:
     """One study's files. A block is a line of a log: it is there whole, or not at all."""
 
@@ -64,7 +68,9 @@ class StudyDirectory:
     def read_sentinel(self) -> int | None:
         """Read how long the sentinel works; None before it is calibrated."""
         path = self.path / "sentinel.json"
-        return int(read_json(path)["repetitions"]) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return _validated(_Sentinel, read_json(path), self.path).repetitions
 
     def write_plan(self, plan: Plan, stage: Stage = "main") -> None:
         """Write a plan before its first run.

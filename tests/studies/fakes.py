@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -77,9 +78,11 @@ class FakeArm:
 
     def _turn(self, discard: int, min_steps: int, min_s: float) -> dict[str, Any]:
         self._turns += 1
-        wall_ns = min_steps * self._step_ns(self.arm.name, self._turns)
+        step_ns = self._step_ns(self.arm.name, self._turns)
+        steps = max(min_steps, math.ceil(min_s * 1e9 / step_ns))
+        wall_ns = steps * step_ns
         return {
-            "discarded": discard, "steps": min_steps, "wall_ns": wall_ns, "device_ns": None,
+            "discarded": discard, "steps": steps, "wall_ns": wall_ns, "device_ns": None,
             "phases_ns": {Phase.FORWARD.value: wall_ns}, "worker_cpu_ns": 0,
         }  # fmt: skip
 

@@ -94,13 +94,16 @@ def analyse_workers(
         blocks=len(blocks),
         turns=len(turns),
         contaminated_turns=sum(turn.contaminated for turn in turns),
-        details=_details(evidence, found, results, blocked=bool(_whole(refused))),
+        details=_details(evidence, found, results, refused),
     )
     return record.model_copy(update={"explanation": explain(record)})
 
 
 def _details(
-    evidence: Evidence, found: Plateau | None, results: Sequence[ArmResult], *, blocked: bool
+    evidence: Evidence,
+    found: Plateau | None,
+    results: Sequence[ArmResult],
+    refused: Sequence[Refusal],
 ) -> dict[str, Any]:
     base = evidence.plan.arm(evidence.plan.baseline).settings
     first = next((r for b in evidence.blocks for r in b.replicates if r.steps_per_epoch), None)
@@ -115,7 +118,7 @@ def _details(
             "undecided": list(found.undecided),
             "eliminated": [int(arm.name) for arm in _eliminated(evidence)],
         },
-        "recommended": None if blocked else _recommended(found, by_name),
+        "recommended": _recommended(found, by_name, refused),
         "current": base.loader.num_workers,
         "confirmation": _confirmation(evidence, found),
         "rates": rates,
@@ -128,9 +131,11 @@ def _details(
 
 
 def _recommended(
-    found: Plateau | None, by_name: Mapping[str, ArmResult]
+    found: Plateau | None, by_name: Mapping[str, ArmResult], refused: Sequence[Refusal]
 ) -> dict[str, int | float | None] | None:
     if found is None or found.recommended is None:
+        return None
+    if _forbids(refused, {str(found.recommended), str(found.best)}):
         return None
     result = by_name[str(found.recommended)]
     return {
@@ -280,7 +285,8 @@ def _cpus(replicate: Replicate) -> int:
     return replicate.environment.cpus_usable if replicate.environment else usable_cpus()
 
 
-def _whole(refused: Sequence[Refusal]) -> list[Refusal]:
-    """Return the refusals that are about all times of the study."""
+def _forbids(refused: Sequence[Refusal], arms: set[str]) -> bool:
+    """Return whether a refusal is about all times of the study, or about those of some arms."""
     other = ACCURACY_ONLY | EXPLANATION_ONLY
-    return [refusal for refusal in refused if not refusal.arms and refusal.code not in other]
+    about = [refusal.arms for refusal in refused if refusal.code not in other]
+    return any(not named or arms & set(named) for named in about)
