@@ -22,7 +22,7 @@ from tests.report.studies import (
 from laptime.report import explanations
 from laptime.report.lines import WIDTH, joined, prose, table
 from laptime.report.study import not_concluded, render_study
-from laptime.report.verdicts import digits, interval, significant, turned
+from laptime.report.verdicts import digits, interval, significant, spelled, turned
 from laptime.study import Comparison, Estimate, Refusal, StudyRecord
 
 NO_GPU = (
@@ -355,6 +355,17 @@ def test_no_digit_is_printed_that_the_interval_does_not_support(value: Estimate)
     assert abs(float(shown) - value.estimate) <= max(half, 10**-(decimals) / 2)
     assert decimals == 0 or 10**-decimals >= half / 30
     assert len(interval(value, most=9).split(",")[0].partition(".")[2]) == decimals
+
+
+def test_an_interval_of_any_number_of_digits_is_not_printed() -> None:
+    wide = Estimate(estimate=2.9, low=1e-9, high=6e10, n=2)
+    disturbed = {"1": Truth(noise=3.0), "2": Truth(noise=3.0)}
+    said = text(workers_record(blocks=2, truths=disturbed))
+
+    assert (digits(wide), interval(wide)) == ("2.9", "[too wide]")
+    assert spelled(wide) == "2.9 s [too wide]"
+    assert "[too wide]" in said
+    assert not re.search(r"\d{7}", said.replace("11,173,962", "").partition("Record:")[0])
 
 
 def test_a_single_replicate_has_no_interval_and_says_so() -> None:

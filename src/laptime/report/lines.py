@@ -20,7 +20,9 @@ GAP = "  "
 _GLUE = "\N{NO-BREAK SPACE}"
 _JOINT = "\N{NON-BREAKING HYPHEN}"
 
-_UNBROKEN = re.compile(r"(?<=\d) (?=(?:%|[mu]?s\b|min\b|[kMGT]?B\b))|\[[^\]\n]{1,40}\]|`[^`\n]*`")
+_UNBROKEN = re.compile(
+    r"(?<=\d) (?=(?:%|[mu]?s\b|min\b|[kMGT]?B\b))|(?<=\d min) (?=\d)|\[[^\]\n]{1,40}\]|`[^`\n]*`"
+)
 """A number and its unit, an interval, a command."""
 
 _UNUSUAL = {

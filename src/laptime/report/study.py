@@ -20,11 +20,10 @@ from laptime.report.lines import (
     prose,
 )
 from laptime.report.study_tables import TABLES
-from laptime.report.verdicts import code_words, significant
+from laptime.report.verdicts import change_cell, code_words, significant
 from laptime.settings import RunSettings
 from laptime.study import Comparison, StudyRecord
 from laptime.units import (
-    render_change,
     render_count,
     render_duration,
     render_share,
@@ -107,7 +106,9 @@ def _extent(record: StudyRecord) -> list[str]:
     if plan.blocks:
         run = f"{record.blocks} of " if record.blocks < plan.blocks else ""
         order = "turns" if plan.design == "turns" else "one arm after another"
-        length = render_duration(record.wall_s)
+        details = record.details
+        more = details.get("grid") == "ascended" or details.get("confirmation")
+        length = render_duration(record.wall_s) + (" with all stages" if more else "")
         words.append(f"{run}{counted(plan.blocks, 'block')}, {order} in random order, {length}")
     if plan.seeds:
         spent_s = record.details.get("trained_wall_s")
@@ -121,6 +122,8 @@ def _resolution(record: StudyRecord) -> list[str]:
         return []
     if record.resolution is None:
         return ["resolution unknown"]
+    if record.resolution > 1:
+        return ["resolution worse than 100 %"]
     return [f"resolution {significant(record.resolution * 100)} %"]
 
 
@@ -138,8 +141,7 @@ def _twin_words(row: Comparison, zone: float) -> str:
         return "not judged"
     if row.verdict == "equivalent":
         return f"passed: equal within {render_share(zone)}"
-    change = render_change(row.ratio, row.low, row.high)
-    return f"passed: no difference beyond {render_share(zone)} shown ({change})"
+    return f"passed: no difference beyond {render_share(zone)} shown ({change_cell(row)})"
 
 
 def _outcomes(record: StudyRecord) -> list[str]:

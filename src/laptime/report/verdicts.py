@@ -41,6 +41,11 @@ _OPPOSITE: dict[VerdictWord, VerdictWord] = {
     "lower": "higher",
 }
 
+TOO_WIDE = "[too wide]"
+
+_FARTHEST = 10.0
+"""The end of an interval beyond so many times its middle is not printed."""
+
 _TWICE = 2.0
 """A ratio from which on "times as long" reads better than per cents."""
 
@@ -110,7 +115,7 @@ def times_sentence(row: Comparison, zone: float, a: str, b: str) -> str:
     """Return what blocks say of two times, the arms called a and b: a sentence, no full stop."""
     if row.ratio is None:
         return f"{a} and {b} cannot be compared: {reason_words(row, zone)}"
-    size, change = _size(row), render_change(row.ratio, row.low, row.high)
+    size, change = _size(row), change_cell(row)
     match row.verdict:
         case "faster" | "slower":
             words = size.format(a=a, b=b)
@@ -148,6 +153,8 @@ def change_cell(row: Comparison | None) -> str:
     """Return the change for a table: ``-31 % [-32, -30]``."""
     if row is None or row.ratio is None:
         return ""
+    if is_too_wide(row.ratio, row.low, row.high):
+        return TOO_WIDE
     return render_change(row.ratio, row.low, row.high)
 
 
@@ -156,12 +163,22 @@ def verdict_cell(row: Comparison | None) -> str:
     return f"{change_cell(row)} {row.verdict}".lstrip() if row else ""
 
 
+def is_too_wide(value: float, low: float | None, high: float | None) -> bool:
+    """Return whether the interval of a time or ratio is so wide that its ends say nothing.
+
+    Two blocks of which one was disturbed give ends of any number of digits.
+    """
+    return low is not None and high is not None and low >= 0 and high > _FARTHEST * value > 0
+
+
 def digits(value: Estimate | None, most: int = 3) -> str:
     """Return an estimate with the digits that its interval supports, ``most`` decimals at most."""
     if value is None:
         return "-"
     if value.low is None or value.high is None:
         return render_estimate(value.estimate, None, None)
+    if is_too_wide(value.estimate, value.low, value.high):
+        return significant(value.estimate)
     decimals = _decimals(value, most)
     return f"{round(value.estimate, decimals) + 0.0:.{max(0, decimals)}f}"
 
@@ -172,12 +189,16 @@ def interval(value: Estimate | None, most: int = 3) -> str:
         return ""
     if value.low is None or value.high is None:
         return "n = 1" if value.n == 1 else "no interval"
+    if is_too_wide(value.estimate, value.low, value.high):
+        return TOO_WIDE
     return render_interval(value.low, value.high, _decimals(value, most))
 
 
 def spelled(value: Estimate, unit: str = "s", scale: float = 1.0) -> str:
     """Return an estimate for a sentence: ``40.2 s [39.7, 40.7]``."""
     ends = (value.estimate, value.low, value.high)
+    if is_too_wide(*ends):
+        return f"{significant(value.estimate * scale)} {unit} {TOO_WIDE}"
     scaled = [None if end is None else end * scale for end in ends]
     assert scaled[0] is not None
     number, _, bounds = render_estimate(scaled[0], scaled[1], scaled[2]).partition(" ")

@@ -16,6 +16,7 @@ from laptime.report.paired import (
     share,
 )
 from laptime.report.verdicts import (
+    change_cell,
     code_words,
     digits,
     estimate_of,
@@ -27,7 +28,7 @@ from laptime.report.verdicts import (
     times_sentence,
 )
 from laptime.study import Estimate, StudyRecord
-from laptime.units import render_bytes, render_change, render_share
+from laptime.units import render_bytes, render_share
 
 RESIDENT = "resident"
 """Name of the arm whose batches are in memory already."""
@@ -138,7 +139,7 @@ def _training_words(record: StudyRecord, a: str, b: str, *, is_different: bool) 
     row = judged(record, b, a, "training_s")
     if row is None or row.ratio is None:
         return "training was not measured"
-    change = render_change(row.ratio, row.low, row.high)
+    change = change_cell(row)
     if row.verdict == "equivalent":
         return f"training is the same within {render_share(record.plan.zone)} ({change})"
     if is_different:
@@ -222,7 +223,7 @@ def contention(record: StudyRecord, count: int) -> str | None:
     for number, is_different in zip(many, are_different(found), strict=True):
         row = judged(record, str(number), str(few), "training_s")
         if is_different and row and row.ratio and row.verdict == "slower":
-            change = render_change(row.ratio, row.low, row.high)
+            change = change_cell(row)
             slowed.append(f"{change} with {counted(number, 'worker')}")
     if not slowed:
         return None

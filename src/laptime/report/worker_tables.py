@@ -110,7 +110,7 @@ def _rates_legend(rates: Mapping[str, Any]) -> list[str]:
 
 
 def _factor(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else significant(value)
 
 
 def side_by_side(record: StudyRecord) -> list[str]:

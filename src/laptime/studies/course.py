@@ -35,8 +35,8 @@ from laptime.studies.training_runs import (
     simultaneous,
     training_order,
 )
-from laptime.studies.tuning import tune
-from laptime.study import ArmResult, Comparison, Plan, StudyRecord, StudyRequest, TurnPolicy
+from laptime.studies.tuning import LEARNING_RATES, tune
+from laptime.study import Arm, ArmResult, Comparison, Plan, StudyRecord, StudyRequest, TurnPolicy
 from laptime.study_store import StudyDirectory
 from laptime.units import render_duration, seconds
 
@@ -108,45 +108,60 @@ def _declared(
     workshop: Workshop, request: StudyRequest, plan_of: PlanOf
 ) -> tuple[Plan, Price | None]:
     """Return the plan that the budget allows, or the one that was declared before."""
-    directory, left_s = workshop.directory, workshop.left_s()
-    if directory.has_plan() and len(directory.read_blocks("main")) >= request.blocks:
-        return directory.read_plan(), None
-    plan = plan_of(request.blocks, request.turns)
+    directory = workshop.directory
+    declared = directory.read_plan() if directory.has_plan() else None
+    if declared and len(directory.read_blocks("main")) >= declared.blocks:
+        return declared, None
+    plan = declared or plan_of(request.blocks, request.turns)
     pilot = workshop.pilot(plan.arm(plan.baseline), request.timeout_s)
-    if directory.has_plan():
-        plan = directory.read_plan()
-    elif left_s is not None and pilot is not None and request.blocks:
-        reserved_s = min(_trainings_s(plan, pilot), (1 - _TIMING_SHARE) * left_s)
-        plan, cost = within_budget(
-            plan_of, request.blocks, request.turns, pilot, left_s - reserved_s,
-            workshop.budget_s or left_s,
-        )  # fmt: skip
-        if cost:
-            workshop.listener.warned(f"The budget allows {cost}: a smaller resolution.")
     if pilot is None:
         return plan, None
-    _announce(workshop, plan, pilot)
+    trainings_s = _trainings_s(workshop, request, plan, pilot)
+    if declared is None:
+        plan = _within_budget(workshop, request, plan_of, plan, pilot, trainings_s)
+    if trainings_s:
+        # The price is that of the blocks; this comes on top.
+        length = render_duration(trainings_s)
+        workshop.listener.warned(f"The training runs, after the blocks, take about {length}.")
     return plan, price_of(plan, pilot)
 
 
-def _announce(workshop: Workshop, plan: Plan, pilot: Pilot) -> None:
-    """Say what the training runs will cost: the price of a plan is that of its blocks."""
-    runs = len(training_order(plan))
-    if runs:
-        length = render_duration(_trainings_s(plan, pilot))
-        workshop.listener.warned(f"After the blocks, {runs} training runs take about {length}.")
+def _within_budget(
+    workshop: Workshop,
+    request: StudyRequest,
+    plan_of: PlanOf,
+    plan: Plan,
+    pilot: Pilot,
+    trainings_s: float,
+) -> Plan:
+    left_s = workshop.left_s()
+    if left_s is None or not request.blocks:
+        return plan
+    blocks_s = left_s - min(trainings_s, (1 - _TIMING_SHARE) * left_s)
+    plan, cost = within_budget(
+        plan_of, request.blocks, request.turns, pilot, blocks_s, workshop.budget_s or left_s
+    )
+    if cost:
+        workshop.listener.warned(f"The budget allows {cost}: a smaller resolution.")
+    return plan
 
 
-def _trainings_s(plan: Plan, pilot: Pilot) -> float:
-    """Return what the training runs will take, if each sample takes what it took the pilot."""
-    total_s = 0.0
-    for arm, _ in training_order(plan):
-        data, loader = arm.settings.data, arm.settings.loader
-        steps = (data.samples or _USUAL_SAMPLES) / loader.batch_size
-        workers = max(1, loader.num_workers)
-        step_s = max(pilot.step_s, pilot.load_s / workers)
-        total_s += pilot.start_s + arm.settings.training.epochs * steps * step_s
-    return total_s / simultaneous(plan) if total_s else 0.0
+def _trainings_s(workshop: Workshop, request: StudyRequest, plan: Plan, pilot: Pilot) -> float:
+    """Return what the missing runs will take, if a step takes in them what it took the pilot."""
+    done = {(run.arm, run.seed) for run in workshop.directory.read_trained()}
+    missing = [arm for arm, seed in training_order(plan) if (arm.name, seed) not in done]
+    spent_s = sum(_run_s(arm, pilot) for arm in missing)
+    if request.tune_lr and plan.seeds:
+        tries = len(LEARNING_RATES) + len(plan.seeds)
+        spent_s += sum(tries * _run_s(arm, pilot) for arm in trained_arms(plan))
+    return spent_s / simultaneous(plan) if spent_s else 0.0
+
+
+def _run_s(arm: Arm, pilot: Pilot) -> float:
+    data, loader = arm.settings.data, arm.settings.loader
+    steps = (data.samples or _USUAL_SAMPLES) / loader.batch_size
+    step_s = max(pilot.step_s, pilot.load_s / max(1, loader.num_workers))
+    return pilot.start_s + arm.settings.training.epochs * steps * step_s
 
 
 def analyse(measured: Measured, directory: StudyDirectory) -> StudyRecord:
@@ -199,9 +214,14 @@ def _learning_details(
         "smallest_gap": visible_gap(gaps),
         "smallest_gaps": gaps,
         "best": best_arm(results, rows),
-        "trained_wall_s": sum(seconds(run.wall_ns) for run in trained),
+        "trained_wall_s": sum(seconds(run.wall_ns) for run in trained if not _is_adopted(run)),
         "tuned": None,
     }
+
+
+def _is_adopted(run: TrainedReplicate) -> bool:
+    """Tell the runs of another study: their path leads out of this one."""
+    return (run.run or "").startswith("..")
 
 
 def _is_complete(measured: Measured) -> bool:

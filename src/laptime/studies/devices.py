@@ -62,7 +62,10 @@ def device_arms(base: RunSettings, devices: Sequence[str]) -> tuple[Arm, ...]:
 def plan_devices(
     base: RunSettings, devices: Sequence[str], blocks: int, policy: TurnPolicy, **more: Any
 ) -> Plan:
-    """Return the plan over some devices; the fastest, the last, is the baseline and there twice."""
+    """Return the plan over some devices; the fastest, the last, is the baseline and there twice.
+
+    One device alone is compared with nothing: it is there once.
+    """
     arms = device_arms(base, devices)
     baseline = arms[-1]
     again = baseline.model_copy(
@@ -72,7 +75,7 @@ def plan_devices(
         fewest = min(FEWEST_STEPS, policy.min_steps)
         policy = policy.model_copy(update={"min_steps": fewest})
     return make_plan(
-        "devices", [*arms, again], baseline.name, FACTORS,
+        "devices", [*arms, again] if len(arms) > 1 else arms, baseline.name, FACTORS,
         blocks=blocks, seed=base.training.seed, turns=policy, **more,
     )  # fmt: skip
 

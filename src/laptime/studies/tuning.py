@@ -34,7 +34,8 @@ def tune(
     """
     searched = plan_search(plan, rates)
     workshop.directory.write_plan(searched, "scout")
-    tried = tried_rates(plan, train(workshop, searched), rates)
+    candidates = train(workshop, searched)
+    tried = tried_rates(plan, candidates, rates)
     chosen = {name: rate for name, rows in tried.items() if (rate := best_rate(rows)) is not None}
     tuned = plan_tuned(plan, chosen)
     if tuned is None:
@@ -44,6 +45,7 @@ def tune(
     trained = train(workshop, tuned)
     results = {arm.name: arm for arm in arm_results(tuned, (), trained)}
     return {
+        "held_out_samples": held_out_samples(candidates),
         "tuned": {
             name: _tuned(rows, chosen[name], results[_tuned_name(name, chosen[name])])
             if name in chosen
@@ -108,6 +110,11 @@ def tried_rates(
             if run is not None
         ]
     return found
+
+
+def held_out_samples(candidates: Sequence[TrainedReplicate]) -> int | None:
+    """Return how many samples the rates were judged on; of few, chance may have chosen."""
+    return next((run.last.test_samples for run in candidates if run.last), None)
 
 
 def best_rate(tried: Sequence[Tried]) -> float | None:
