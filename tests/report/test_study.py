@@ -95,6 +95,22 @@ def test_no_line_is_wider_than_a_terminal_but_paths_and_commands(name: str) -> N
     assert not [line for line in lines if line != line.rstrip()]
 
 
+@pytest.mark.parametrize("noise", [0.0005, 0.01, 0.2])
+@pytest.mark.parametrize("scale", [0.001, 1.0, 120.0, 3000.0])
+def test_tables_fit_whatever_an_epoch_takes(scale: float, noise: float) -> None:
+    truth = Truth(
+        compute_s=0.025 * scale, load_s=0.076 * scale, update_s=0.002 * scale, noise=noise,
+        worker_bytes=123_456_789_012,
+    )
+    alike = {"sgd": Learning(truth=truth), "nesterov": Learning(truth=truth)}
+    for record in (
+        workers_record(truth, counts=(0, 1, 2, 128), current=128),
+        optimizers_record(alike, factor="optimizer"),
+        devices_record({"cpu": truth, "mps": truth, "cuda:0": truth}),
+    ):
+        assert not [n for n in render_study(record) if len(n) > WIDTH and "--resume" not in n]
+
+
 @pytest.mark.parametrize("study", ["workers", "optimizers", "batchnorm", "devices"])
 def test_a_study_that_has_nothing_yet_is_rendered(study: str) -> None:
     made = {"workers": workers_record, "devices": devices_record}

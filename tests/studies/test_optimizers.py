@@ -205,6 +205,20 @@ def test_runs_that_the_budget_does_not_hold_leave_the_study_unfinished(tmp_path:
     assert "seeds" in {refusal.code for refusal in record.refusals}
 
 
+def test_blocks_get_a_share_of_the_budget_however_long_the_training_runs_are(
+    tmp_path: Path,
+) -> None:
+    request = request_of("optimizers", BASE)
+    workshop = workshop_in(tmp_path, request, budget_s=200.0)
+
+    record = run_optimizers(workshop, request, train=Trainings(learned).train)
+
+    # 6 arms have 4 turns of 20 steps of 30 ms: 16 s a block, and 60 s are the blocks' own.
+    assert record.plan.blocks == 3
+    assert isinstance(workshop.listener, Notes)
+    assert workshop.listener.warnings[0].startswith("The budget allows 3 of 5 blocks")
+
+
 def test_the_cost_of_the_training_runs_is_said_before_the_blocks(tmp_path: Path) -> None:
     request = request_of("optimizers", BASE)
     workshop = workshop_in(tmp_path, request)

@@ -137,7 +137,7 @@ def test_settings_that_a_later_run_refuses_are_an_outcome(tmp_path: Path) -> Non
 
 
 def test_no_run_begins_that_the_budget_does_not_hold(tmp_path: Path) -> None:
-    place = workshop_in(tmp_path, budget_s=0.5)
+    place = workshop_in(tmp_path, budget_s=0.9)
     trained = run(place, plan_of("a", "b"), Trainings(), parallel=2)
 
     # The first ones are made: nothing is known yet of how long one takes.

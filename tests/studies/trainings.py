@@ -19,6 +19,7 @@ from laptime.studies.training_process import TrainingTask
 from laptime.studies.training_runs import run_trainings
 from laptime.study import Arm, Plan, StudyRequest, TurnPolicy
 from laptime.study_store import StudyDirectory, create_study
+from laptime.timing.clock import read_ns
 
 S = 1_000_000_000
 
@@ -131,7 +132,7 @@ def workshop_in(
         path.mkdir(parents=True, exist_ok=True)
     machine = Machine(step_ns, ends)
     machine.facts = facts or {}
-    return Workshop(directory, Notes(), Calm(), machine.start, 0, budget_s)
+    return Workshop(directory, Notes(), Calm(), machine.start, read_ns(), budget_s)
 
 
 def request_of(study: str, settings: RunSettings, **given: Any) -> StudyRequest:

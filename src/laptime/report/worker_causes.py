@@ -212,7 +212,8 @@ def _is_short(record: StudyRecord, name: str) -> bool:
 
 def contention(record: StudyRecord, count: int) -> str | None:
     """Say whether workers slow the steps themselves down; why they do stays suspected."""
-    numbers = sorted(int(arm.name) for arm in record.arms if arm.name.isdecimal())
+    # Not those that the search left behind: they were never beside the others.
+    numbers = sorted(int(arm.name) for arm in record.plan.arms if arm.name.isdecimal())
     few = next((number for number in numbers if number > 0), None)
     if few is None:
         return None

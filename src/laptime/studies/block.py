@@ -17,6 +17,13 @@ from laptime.timing.noise import Reading, flag_round
 EXTRA_ROUNDS = 2
 """How often a round with a contaminated turn is run again."""
 
+FIRST_STEPS = 3
+"""Not counted in any turn: they find caches that other arms have filled, and threads asleep.
+
+Arms with workers run more than that before they are counted; those without would otherwise pay
+for what the others do not.
+"""
+
 _ALONE_S = 5.0
 _MEMORY_RESERVE = 1.5
 """An arm is started beside others only while this many times the largest so far is free."""
@@ -209,7 +216,10 @@ class BlockRun:
         reading = self._meter.before(member.handle.pids)
         policy = self._plan.turns
         measured = member.ask(
-            "turn", discard=member.in_flight(), min_steps=policy.min_steps, min_s=policy.min_s
+            "turn",
+            discard=max(FIRST_STEPS, member.in_flight()),
+            min_steps=policy.min_steps,
+            min_s=policy.min_s,
         )
         noise = self._meter.after(reading)
         if not measured:
