@@ -54,8 +54,8 @@ class StudyRequest(Frozen):
     blocks: Annotated[int, Field(ge=0)] = 5
     turns: TurnPolicy = TurnPolicy()
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    tables: bool = True
-    """Whether whole runs are made for per-epoch tables."""
+    table_epochs: Annotated[int, Field(ge=0)] = 5
+    """Epochs, at most, of the whole runs that per-epoch tables show; 0: no such runs."""
     full: RunSettings | None = None
     """The model to predict for, where the study's own is smaller."""
 

@@ -99,7 +99,10 @@ def test_no_line_is_wider_than_a_terminal_but_paths_and_commands(name: str) -> N
 @pytest.mark.parametrize("scale", [0.001, 1.0, 120.0, 3000.0])
 def test_tables_fit_whatever_an_epoch_takes(scale: float, noise: float) -> None:
     truth = Truth(
-        compute_s=0.025 * scale, load_s=0.076 * scale, update_s=0.002 * scale, noise=noise,
+        compute_s=0.025 * scale,
+        load_s=0.076 * scale,
+        update_s=0.002 * scale,
+        noise=noise,
         worker_bytes=123_456_789_012,
     )
     alike = {"sgd": Learning(truth=truth), "nesterov": Learning(truth=truth)}

@@ -56,6 +56,9 @@ class FakeArm:
         answer: dict[str, Any] = getattr(self, f"_{do}")(**details)
         return answer
 
+    def let_go(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed = True
         self._log.append((self.arm.name, "close"))

@@ -92,7 +92,7 @@ def request_from(
         blocks=own["blocks"],
         turns=TurnPolicy(min_turns=least, max_turns=most),
         timeout_s=own["timeout"],
-        tables=bool(own.get("tables", True)),
+        table_epochs=5 if own.get("tables", True) else 0,
         full=settings_from(None, {}) if scale == "quick" and study == "workers" else None,
     )
 

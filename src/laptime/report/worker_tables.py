@@ -31,7 +31,7 @@ def times_lines(record: StudyRecord) -> list[str]:
             rows.append(_times_row(record, arm.name, arm))
     head = (
         "workers", "", "epoch\ns", "\n95 %", "loading\ns", "training\ns", "loader\nalone s",
-        "first\nbatch s", "workers'\nRAM", "workers'\nCPU s",
+        "first\nbatch s", "worker\nRAM", "worker\nCPU s",
     )  # fmt: skip
     return [
         *table(head, rows, "><.<....>>"),
@@ -39,7 +39,7 @@ def times_lines(record: StudyRecord) -> list[str]:
             "An epoch is composed: loader start, steps at the pace of the turns, loader end. "
             "Loader alone: the same batches for a consumer that does nothing. First batch: the "
             "loader's start, part of loading. Again: the A/A check. Resident: batches that are in "
-            "memory already."
+            "memory already. RAM and CPU s: of all workers of the arm together."
         ),
     ]
 
@@ -55,10 +55,10 @@ def _times_row(record: StudyRecord, name: str, arm: ArmResult) -> list[str]:
         " ".join(marks),
         digits(arm.epoch_s),
         interval(arm.epoch_s) if arm.epoch_s else _how_it_ended(arm),
-        digits(arm.loading_s),
-        digits(arm.training_s),
-        digits(arm.loader_alone_s),
-        digits(first),
+        digits(arm.loading_s, most=2),
+        digits(arm.training_s, most=2),
+        digits(arm.loader_alone_s, most=2),
+        digits(first, most=2),
         render_bytes(arm.worker_bytes) if arm.worker_bytes else "-",
         significant(arm.worker_cpu_s) if arm.worker_cpu_s else "-",
     ]
@@ -90,7 +90,7 @@ def rates_lines(record: StudyRecord) -> list[str]:
             ]
         )
     head = (
-        "workers", "loader alone\nbatches/s", "training\nbatches/s", "\nheadroom", "\nefficiency",
+        "workers", "loader\nbatches/s", "training\nbatches/s", "\nheadroom", "\nefficiency",
         f"\nagainst {record.plan.baseline}",
     )  # fmt: skip
     compared = [row for row in record.comparisons if row.a in rates["arms"]]

@@ -182,6 +182,8 @@ class BlockRun:
             for member in _in_order(members, self._orders(block)[0]):
                 self._close_look(member)
         finally:
+            for member in members:  # all at once, then wait for each
+                member.handle.let_go()
             for member in members:
                 self._close(member)
         return members

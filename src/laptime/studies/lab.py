@@ -35,7 +35,7 @@ PARTS = {
 }
 """The parts and what each asks."""
 
-QUICK_GRID = (0, 1, 2, 4)
+QUICK_GRID = (0, 1, 2)
 FULL_GRID = (0, 1, 2, 4, 8, 12, 16)
 QUICK_TURNS = TurnPolicy(min_turns=4, max_turns=4)
 
@@ -136,6 +136,7 @@ def study_request(request: LabRequest, study: str, settings: RunSettings) -> Stu
         blocks=request.blocks,
         turns=QUICK_TURNS if quick else TurnPolicy(),
         timeout_s=request.timeout_s,
+        table_epochs=2 if quick else 5,
         full=_assigned(settings) if quick and study == "workers" else None,
     )
 

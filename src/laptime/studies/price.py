@@ -58,7 +58,8 @@ class Price:
         low, high = render_duration(self.least_s), render_duration(self.most_s)
         span = f"about {low}" if low == high else f"between {low} and {high}"
         device = "" if self.device == "cpu" else f", all of it on {self.device}"
-        return f"{self.blocks} blocks take {span}{device}"
+        blocks = "1 block takes" if self.blocks == 1 else f"{self.blocks} blocks take"
+        return f"{blocks} {span}{device}"
 
 
 def measure_pilot(

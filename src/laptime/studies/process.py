@@ -48,6 +48,9 @@ class ArmHandle(Protocol):
     def reply(self, timeout_s: float) -> dict[str, Any]:
         """Return the answer to the last request."""
 
+    def let_go(self) -> None:
+        """Say that nothing more will be asked: the arm may end by itself."""
+
     def close(self) -> None:
         """End the arm, whatever it is doing."""
 
@@ -98,13 +101,17 @@ class ArmProcess:
             raise ArmEndedError(**answer["ended"])
         return answer
 
+    def let_go(self) -> None:
+        """Say that nothing more will be asked: the arm may end by itself."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
     def close(self) -> None:
         """End the arm, whatever it is doing; nothing of it stays stopped or behind."""
         process = self._process
-        assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(OSError):
-            process.stdin.close()
+        self.let_go()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_CLOSE_S)
         self._kill_group()

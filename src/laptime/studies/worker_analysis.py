@@ -42,6 +42,8 @@ class Evidence:
     predicted_step_s: float | None = None
     """Of the full model, where this one is smaller."""
     full: RunSettings | None = None
+    current: int = 0
+    """The count of the settings that the study was asked for."""
 
     def counts(self) -> list[int]:
         """Return the worker counts of the plan, in its order."""
@@ -105,7 +107,6 @@ def _details(
     results: Sequence[ArmResult],
     refused: Sequence[Refusal],
 ) -> dict[str, Any]:
-    base = evidence.plan.arm(evidence.plan.baseline).settings
     first = next((r for b in evidence.blocks for r in b.replicates if r.steps_per_epoch), None)
     by_name = {result.name: result for result in results}
     rates = _rates(evidence)
@@ -116,10 +117,11 @@ def _details(
             "members": list(found.members),
             "best": found.best,
             "undecided": list(found.undecided),
+            "regret_bound": found.regret_bound,
             "eliminated": [int(arm.name) for arm in _eliminated(evidence)],
         },
         "recommended": _recommended(found, by_name, refused),
-        "current": base.loader.num_workers,
+        "current": evidence.current,
         "confirmation": _confirmation(evidence, found),
         "rates": rates,
         "first_batch_s": _first_batches(evidence),

@@ -47,6 +47,7 @@ def run_workers(workshop: Workshop, request: StudyRequest) -> StudyRecord:
         scouted,
         predicted_step_s=_full_step_s(workshop, request),
         full=request.full,
+        current=base.loader.num_workers,
     )
     evidence = _confirmed(workshop, request, evidence, pilot)
     trained = _tables(workshop, request, evidence)
@@ -60,7 +61,8 @@ def _counts(workshop: Workshop, request: StudyRequest) -> tuple[Sequence[int], l
     plan = plan_scout(request.settings, request.most_workers, request.turns)
     plan = plan.model_copy(update={"timeout_s": request.timeout_s})
     kept, blocks = scout(workshop, plan)
-    return sorted({*kept, request.settings.loader.num_workers}), blocks
+    # The current count and one worker stay: people ask what the change from them is worth.
+    return sorted({*kept, 1, request.settings.loader.num_workers}), blocks
 
 
 def _main_plan(
@@ -112,10 +114,11 @@ def _tables(
 ) -> list[TrainedReplicate]:
     """Make one whole run with one worker and one with the recommended count, one after another."""
     found = chosen_plateau(evidence)
-    if not request.tables or found is None or found.recommended in {None, 1}:
+    if not request.table_epochs or found is None or found.recommended in {None, 1}:
         return []
     assert found.recommended is not None
-    arms = worker_arms(request.settings, [1, found.recommended])
+    epochs = min(request.settings.training.epochs, request.table_epochs)
+    arms = worker_arms(varied(request.settings, epochs=epochs), [1, found.recommended])
     seeds = (request.settings.training.seed,)
     plan = make_plan(
         "workers", arms, "1", FACTORS, blocks=0, seeds=seeds, timeout_s=request.timeout_s
