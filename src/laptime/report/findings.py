@@ -11,6 +11,7 @@ from pathlib import PurePath
 from laptime.phase import Phase
 from laptime.record import EpochRecord, RunRecord
 from laptime.settings import RunSettings
+from laptime.statistics.accuracy import ENOUGH_STEPS, is_guessing
 from laptime.units import (
     nanoseconds,
     render_count,
@@ -26,13 +27,6 @@ WORTH_SAYING = 0.10
 
 UNEVEN = 0.25
 """How much longer than the shortest an epoch may take before the spread is spoken of."""
-
-
-ENOUGH_SAMPLES = 500
-"""Fewer samples in an epoch say nothing about learning."""
-
-ENOUGH_STEPS = 100
-"""A run of fewer steps has hardly begun: that it has not learned says nothing."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +102,7 @@ def spread_finding(record: RunRecord) -> Finding | None:
 def learning_finding(record: RunRecord) -> Finding | None:
     """Return a finding when nothing was learned, or the loss does not fall."""
     last, first, classes = record.epochs[-1], record.epochs[0], record.data.num_classes
-    if classes and _is_guessing(last, classes):
+    if classes and is_guessing(last, classes):
         steps = sum(epoch.steps for epoch in record.epochs)
         if steps < ENOUGH_STEPS:
             return Finding(
@@ -133,19 +127,6 @@ def learning_finding(record: RunRecord) -> Finding | None:
         f"epoch {last.epoch}.",
         _smaller_steps(record),
     )
-
-
-def _is_guessing(epoch: EpochRecord, classes: int) -> bool:
-    """Return whether an epoch shows no learning, by its loss and by its accuracy.
-
-    The loss is no better than that of guessing, ln(classes), and the accuracy within three
-    standard errors (of a binomial count) of chance. Few samples show neither.
-    """
-    if epoch.loss is None or epoch.samples < ENOUGH_SAMPLES:
-        return False
-    chance = 1 / classes
-    error = math.sqrt(chance * (1 - chance) / epoch.samples)
-    return epoch.loss >= 0.98 * math.log(classes) and epoch.accuracy <= chance + 3 * error
 
 
 @dataclass(frozen=True)

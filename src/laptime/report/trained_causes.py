@@ -132,8 +132,8 @@ def _rate_suspicion(record: StudyRecord, arm: ArmResult, lr: float) -> str:
         )
     if record.plan.study != "optimizers":
         return (
-            f"Suspected: lr {lr:g} is too large for it. The same study with a smaller `--lr` "
-            f"would decide."
+            f"Suspected: lr {lr:g} does not suit it. The same study with another `--lr` would "
+            f"decide."
         )
     if tuned:
         return "A learning rate of its own did not show the cause."

@@ -154,6 +154,27 @@ class TurnTaker:
         job.optimizer.zero_grad(set_to_none=True)
         return {"gradients": norms}
 
+    def activations(self) -> dict[str, Any]:
+        """Return the standard deviation of what each convolution and linear layer puts out."""
+        inputs, _ = self._job.mover(next(iter(self._fresh_batches())))
+        spreads: list[tuple[str, float]] = []
+
+        def note(name: str) -> Callable[..., None]:
+            return lambda _module, _given, out: spreads.append((name, float(out.float().std())))
+
+        hooks = [
+            module.register_forward_hook(note(name))
+            for name, module in self._job.model.named_modules()
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)
+        ]
+        try:
+            with torch.no_grad():
+                self._job.model(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {"activations": spreads}
+
     def close(self) -> None:
         """Let the workers go."""
         self._resume()

@@ -29,6 +29,9 @@ from laptime.study_store import StudyDirectory
 from laptime.timing.environment import usable_cpus
 from laptime.units import seconds
 
+FIT_POINTS = 4
+"""A curve of three parameters goes through any three points: that would be no finding."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -194,6 +197,8 @@ def _fit(evidence: Evidence) -> dict[str, float] | None:
         for count in evidence.counts()
         if (value := _interval(evidence.blocks, str(count), lambda r: r.step_s))
     }
+    if len(points) < FIT_POINTS:
+        return None
     fit = fit_curve(list(points), list(points.values()))
     names = ("compute_s", "load_s", "overhead_s", "residual")
     return {name: getattr(fit, name) for name in names} if fit else None

@@ -30,7 +30,13 @@ _OPTIMIZERS = {
     "adamw": "torch.optim.AdamW(model.parameters(), lr={lr}, weight_decay={wd})",
 }
 
-_PLAIN = {"precision": "float32", "channels_last": False, "compile": False, "evaluate": False}
+_PLAIN = {
+    "precision": "float32",
+    "channels_last": False,
+    "compile": False,
+    "evaluate": False,
+    "holdout": 0.0,
+}
 
 
 def render_plain_script(settings: RunSettings, data: Data, filename: str) -> str:
