@@ -86,7 +86,7 @@ def test_a_ratio_is_stated_where_the_first_losses_agree(tmp_path: Path) -> None:
 
 
 def test_no_ratio_is_stated_where_they_do_not(tmp_path: Path) -> None:
-    record = run(tmp_path, cpu={"first_losses": [2.3, 2.21]})
+    record = run(tmp_path, cpu={"first_losses": [2.3, 2.25]})
 
     assert (ratio(record).verdict, ratio(record).reason) == ("not measurable", "losses_differ")
     assert record.details["losses_agree"] is False
