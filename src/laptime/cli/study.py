@@ -305,6 +305,7 @@ def _command(study: str) -> click.Command:
         study,
         callback=lambda **given: study_command(study, **given),
         help=QUESTIONS[study],
+        short_help=QUESTIONS[study],
         params=[*_options(study), *setting_options(names)],
         context_settings={"help_option_names": ["-h", "--help"]},
     )
