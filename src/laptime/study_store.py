@@ -39,6 +39,7 @@ class StudyDirectory:
         self.trained = path / "trained.jsonl"
         self.logs = path / "logs"
         self.runs = path / "runs"
+        self.charts = path / "charts"
 
     @property
     def id(self) -> str:

@@ -251,7 +251,7 @@ def _ending(record: StudyRecord) -> list[str]:
     """Return where the study is, and how to go on with it or do it once more."""
     command = f"laptime study {record.plan.study}"
     resume = f"{command} --resume {shlex.quote(record.directory)}"
-    lines = [as_it_is(f"Record: {record.directory}")]
+    lines = [as_it_is(f"Record: {record.directory} (graphs in charts/, as SVG and PNG)")]
     if record.status == "completed":
         return [*lines, as_it_is(f"Again:  {resume}")]
     return [as_it_is(f"Go on:  {resume}"), *lines]

@@ -10,7 +10,13 @@ from laptime.files import locked
 from laptime.studies.batchnorm import run_batchnorm
 from laptime.studies.devices import run_devices
 from laptime.studies.optimizers import run_optimizers
-from laptime.studies.runner import StudyListener, Workshop, interruptible, open_workshop
+from laptime.studies.runner import (
+    StudyListener,
+    Workshop,
+    interruptible,
+    keep_record,
+    open_workshop,
+)
 from laptime.studies.workers import run_workers
 from laptime.study import StudyRecord, StudyRequest
 from laptime.study_store import StudyDirectory, create_study
@@ -55,5 +61,5 @@ def continue_study(
             raise StoreError(f"{directory.id} is being run by another process. Wait for it.")
         workshop = open_workshop(directory, listener, budget_s)
         record = STUDIES[request.study](workshop, request)
-        directory.write_record(record)
+        keep_record(directory, record)
     return record

@@ -13,7 +13,13 @@ from laptime.studies.batchnorm import run_batchnorm
 from laptime.studies.devices import run_devices
 from laptime.studies.optimizers import OPTIMIZERS, run_optimizers
 from laptime.studies.plan import varied
-from laptime.studies.runner import StudyListener, Workshop, interruptible, open_workshop
+from laptime.studies.runner import (
+    StudyListener,
+    Workshop,
+    interruptible,
+    keep_record,
+    open_workshop,
+)
 from laptime.studies.scale import QUICK
 from laptime.studies.workers import run_workers
 from laptime.study import StudyRecord, StudyRequest, TurnPolicy
@@ -153,7 +159,7 @@ def _begin(request: LabRequest, study: str, settings: RunSettings) -> StudyDirec
 def _run(directory: StudyDirectory, run: Run, listener: StudyListener) -> StudyRecord:
     with interruptible():
         record = run(open_workshop(directory, listener), directory.read_request())
-    directory.write_record(record)
+    keep_record(directory, record)
     return record
 
 

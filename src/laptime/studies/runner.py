@@ -10,10 +10,11 @@ from types import FrameType
 from typing import Protocol
 
 from laptime.replicate import Block, Stage, TrainedReplicate
+from laptime.report.charts import write_charts
 from laptime.studies.block import BlockListener, BlockRun, Meter
 from laptime.studies.price import Pilot, Price, known_pilot
 from laptime.studies.process import ArmHandle, ArmProcess
-from laptime.study import Arm, Plan
+from laptime.study import Arm, Plan, StudyRecord
 from laptime.study_store import StudyDirectory
 from laptime.timing.clock import read_ns
 from laptime.timing.environment import usable_cpus
@@ -114,6 +115,12 @@ def run_stage(
         workshop.listener.block_ended(block, plan)
         longest_ns = max(longest_ns, block.wall_ns)
     return directory.read_blocks(stage)
+
+
+def keep_record(directory: StudyDirectory, record: StudyRecord) -> None:
+    """Write what the study says, as JSON and as charts; both can be made again from the rest."""
+    directory.write_record(record)
+    write_charts(record, directory.charts)
 
 
 @contextmanager
