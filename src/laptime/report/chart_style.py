@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from laptime.report.lines import counted, shortened
+from laptime.report.lines import counted, model_words, shortened
 from laptime.study import Estimate, StudyRecord
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def finished(chart: Chart, record: StudyRecord, title: str, *notes: str) -> Char
     where = [machine.device_name, f"torch {machine.torch}"] if machine else []
     if machine and record.plan.study == "devices":
         where[0] = machine.cpu
-    model = record.plan.arm(record.plan.baseline).settings.model.model
+    model = model_words(record.plan.arm(record.plan.baseline).settings.flat())
     subtitle = [" · ".join(filter(None, notes)), " · ".join([model, record.data_label, *where])]
     lines = [shortened(line, 110) for line in subtitle if line]
     heading = alt.TitleParams(text=title, subtitle=lines, anchor="start")
