@@ -42,7 +42,8 @@ class Planted(torch.utils.data.Dataset[Any]):
         return SAMPLES
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        self._spend(self._milliseconds)
+        if self._milliseconds:
+            self._spend(self._milliseconds)
         return torch.full((16,), index / SAMPLES), index % 4
 
 
@@ -69,66 +70,36 @@ def free() -> Planted:
 class Slow(nn.Module):
     """A linear layer with a planted cost in forward."""
 
-    def __init__(self, milliseconds: float) -> None:
+    def __init__(self, spend: Callable[[float], None], milliseconds: float) -> None:
         super().__init__()
         self.linear = nn.Linear(16, 4)
-        self._milliseconds = milliseconds
+        self._spend, self._milliseconds = spend, milliseconds
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self._milliseconds:
-            work(self._milliseconds)
+            self._spend(self._milliseconds)
         logits: Tensor = self.linear(inputs)
         return logits
 
 
 def light() -> Slow:
-    return Slow(0.0)
+    return Slow(work, 0.0)
 
 
 def model_100() -> Slow:
-    return Slow(20.0)
+    return Slow(work, 20.0)
 
 
 def model_110() -> Slow:
-    return Slow(22.0)
+    return Slow(work, 22.0)
 
 
-class Naps(torch.utils.data.Dataset[Any]):
-    """Samples of which the first of every batch of 16 sleeps for the whole batch."""
-
-    def __init__(self, milliseconds: float) -> None:
-        self._milliseconds = milliseconds / 16
-
-    def __len__(self) -> int:
-        return SAMPLES
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        if self._milliseconds:
-            rest(self._milliseconds)
-        return torch.full((16,), index / SAMPLES), index % 4
+def nap_model() -> Slow:
+    return Slow(rest, 8.0)
 
 
-class Napping(nn.Module):
-    """A linear layer that sleeps in forward: compute that needs no CPU."""
-
-    def __init__(self, milliseconds: float) -> None:
-        super().__init__()
-        self.linear = nn.Linear(16, 4)
-        self._milliseconds = milliseconds
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if self.training:
-            rest(self._milliseconds)
-        logits: Tensor = self.linear(inputs)
-        return logits
-
-
-def nap_model() -> Napping:
-    return Napping(8.0)
-
-
-def __getattr__(name: str) -> Callable[[], Naps]:
-    """Return the factory ``nap_N``: N tenths of a millisecond a batch."""
+def __getattr__(name: str) -> Callable[[], Planted]:
+    """Return the factory ``nap_N``: N tenths of a millisecond a batch of 16, asleep."""
     if not name.startswith("nap_"):
         raise AttributeError(name)
-    return lambda: Naps(int(name[4:]) / 10)
+    return lambda: Planted(rest, int(name[4:]) / 160)

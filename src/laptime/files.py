@@ -8,12 +8,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from laptime.errors import StoreError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _CHUNK_BYTES = 1 << 20
 
@@ -113,6 +117,63 @@ def keep_lines(path: Path, num_lines: int) -> None:
     lines = read_lines(path)
     if path.exists() and len(lines) >= num_lines:
         write_atomically(path, "".join(line + "\n" for line in lines[:num_lines]).encode())
+
+
+def is_marked(path: Path, marker: str) -> bool:
+    """Return whether a directory holds the file that tells its kind from others."""
+    try:
+        return (path / marker).is_file()
+    except OSError:  # longer than a path may be
+        return False
+
+
+def marked_directories(parent: Path, marker: str) -> list[Path]:
+    """Return the directories of a kind, by name; what is of another kind is passed over."""
+    with disk_errors(parent, "cannot be read"):
+        if not parent.is_dir():
+            return []
+        found = [path for path in parent.iterdir() if is_marked(path, marker)]
+    return sorted(found, key=lambda path: path.name)
+
+
+def with_name(paths: Iterable[Path], word: str) -> list[Path]:
+    """Return what has this name; else what has a name that begins or ends so."""
+    known = list(paths)
+    return [path for path in known if path.name == word] or [
+        path for path in known if path.name.startswith(word) or path.name.endswith(word)
+    ]
+
+
+def checked(model: type[Model], document: object, path: Path, kind: str) -> Model:
+    """Return a document as a model.
+
+    Raises:
+        StoreError: It does not fit; the remedy is another run, or another study.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        what = error.errors()[0]
+        field = ".".join(map(str, what["loc"])) or "document"
+        raise StoreError(
+            f"{path} is damaged or of another version of laptime ({field}: {what['msg']}). "
+            f"Use another {kind}."
+        ) from error
+
+
+def checked_lines(model: type[Model], path: Path, kind: str) -> list[Model]:
+    """Return the whole lines of a log as models.
+
+    Raises:
+        StoreError: A line does not fit.
+    """
+    found = []
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            found.append(model.model_validate_json(line))
+        except ValidationError as error:
+            raise StoreError(f"{path} is damaged in line {number}. Use another {kind}.") from error
+    return found
 
 
 def make_directory(path: Path) -> None:

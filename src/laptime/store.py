@@ -7,22 +7,25 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
-from pydantic import ValidationError
 
 from laptime.errors import SettingsError, StoreError, printable
 from laptime.files import (
     append_lines,
+    checked,
+    checked_lines,
     disk_errors,
+    is_marked,
     keep_lines,
     make_directory,
+    marked_directories,
     read_json,
-    read_lines,
     sync_file,
+    with_name,
     write_json,
 )
 from laptime.record import (
@@ -42,7 +45,8 @@ from laptime.timing.clock import calendar_now
 SILENCE_S = 3600
 """A run of another host that has written nothing for so long is taken for dead."""
 
-Row = TypeVar("Row", StepRecord, WindowRecord, EpochRecord)
+_KIND, _MARKER = "run", "status.json"
+"""What a run is called in errors, and the file that every run has."""
 
 
 class StatusRecord(Frozen):
@@ -123,7 +127,9 @@ class RunDirectory:
         """Read the settings that the run was started with."""
         document = read_json(self.path / "settings.json")
         try:
-            return build_settings(_validate(_Document, {"content": document}, self.path).content)
+            return build_settings(
+                checked(_Document, {"content": document}, self.path, _KIND).content
+            )
         except SettingsError as error:
             raise StoreError(
                 f"{self.path} was made with other settings than this version of laptime has "
@@ -132,7 +138,7 @@ class RunDirectory:
 
     def read_status(self) -> StatusRecord:
         """Read the status as written."""
-        status = _validate(StatusRecord, read_json(self.path / "status.json"), self.path)
+        status = checked(StatusRecord, read_json(self.path / _MARKER), self.path, _KIND)
         if status.schema_number > SCHEMA:
             raise StoreError(
                 f"{self.path} was made by a later version of laptime (schema "
@@ -148,19 +154,19 @@ class RunDirectory:
 
     def read_data(self) -> DataRecord:
         """Read what the run was trained on."""
-        return _validate(DataRecord, read_json(self.path / "data.json"), self.path)
+        return checked(DataRecord, read_json(self.path / "data.json"), self.path, _KIND)
 
     def read_epochs(self) -> list[EpochRecord]:
         """Read the finished epochs."""
-        return _rows(EpochRecord, self.epochs)
+        return checked_lines(EpochRecord, self.epochs, _KIND)
 
     def read_steps(self) -> list[StepRecord]:
         """Read the steps."""
-        return _rows(StepRecord, self.steps)
+        return checked_lines(StepRecord, self.steps, _KIND)
 
     def read_windows(self) -> list[WindowRecord]:
         """Read the windows."""
-        return _rows(WindowRecord, self.windows)
+        return checked_lines(WindowRecord, self.windows, _KIND)
 
     def read_record(self) -> RunRecord:
         """Read everything as one record.
@@ -178,8 +184,8 @@ class RunDirectory:
             status="interrupted" if gone else status.status,
             reason="its process ended without a word" if gone else status.reason,
             settings=self.read_settings().flat(),
-            environment=_validate(
-                EnvironmentRecord, read_json(self.path / "environment.json"), self.path
+            environment=checked(
+                EnvironmentRecord, read_json(self.path / "environment.json"), self.path, _KIND
             ),
             data=self.read_data(),
             parameters=status.parameters,
@@ -249,20 +255,14 @@ def check_free_space(directory: Path, needed_bytes: int) -> None:
         )
 
 
-def _is_run(path: Path) -> bool:
-    try:
-        return (path / "status.json").is_file()
-    except OSError:  # longer than a path may be
-        return False
+def is_run(path: Path) -> bool:
+    """Tell a run's directory from others: it has a status."""
+    return is_marked(path, _MARKER)
 
 
 def list_runs(runs_dir: Path) -> list[RunDirectory]:
     """Return the runs in a directory, oldest first; what is no run is passed over."""
-    with disk_errors(runs_dir, "cannot be read"):
-        if not runs_dir.is_dir():
-            return []
-        found = [path for path in runs_dir.iterdir() if _is_run(path)]
-    return [RunDirectory(path) for path in sorted(found, key=lambda path: path.name)]
+    return [RunDirectory(path) for path in marked_directories(runs_dir, _MARKER)]
 
 
 def find_run(runs_dir: Path, name: str | None) -> RunDirectory:
@@ -271,7 +271,7 @@ def find_run(runs_dir: Path, name: str | None) -> RunDirectory:
     Raises:
         StoreError: There is none, or more than one.
     """
-    if name and _is_run(Path(name)):
+    if name and is_run(Path(name)):
         return RunDirectory(Path(name).resolve())
     runs = list_runs(runs_dir)
     if not runs:
@@ -282,43 +282,14 @@ def find_run(runs_dir: Path, name: str | None) -> RunDirectory:
         )
     if name is None:
         return runs[-1]
-    matches = [run for run in runs if run.id == name] or [
-        run for run in runs if run.id.startswith(name) or run.id.endswith(name)
-    ]
+    matches = with_name([run.path for run in runs], name)
     if len(matches) != 1:
         count = "no run" if not matches else f"{len(matches)} runs"
         raise StoreError(f"{name[:200]!r} names {count} in {runs_dir}. `laptime list` shows them.")
-    return matches[0]
+    return RunDirectory(matches[0])
 
 
 class _Document(Frozen):
     """Any JSON object."""
 
     content: dict[str, Any]
-
-
-Model = TypeVar("Model", bound=Frozen)
-
-
-def _validate(model: type[Model], document: Any, path: Path) -> Model:
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        what = error.errors()[0]
-        field = ".".join(map(str, what["loc"])) or "document"
-        raise StoreError(
-            f"{path} is damaged or of another version of laptime ({field}: {what['msg']}). "
-            f"Use another run."
-        ) from error
-
-
-def _rows(model: type[Row], path: Path) -> list[Row]:
-    return list(_parsed(model, read_lines(path), path))
-
-
-def _parsed(model: type[Row], lines: Iterable[str], path: Path) -> Iterable[Row]:
-    for number, line in enumerate(lines, 1):
-        try:
-            yield model.model_validate_json(line)
-        except ValidationError as error:
-            raise StoreError(f"{path} is damaged in line {number}. Use another run.") from error

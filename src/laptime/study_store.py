@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from laptime.errors import SettingsError, StoreError
 from laptime.files import (
     append_lines,
-    disk_errors,
+    checked,
+    checked_lines,
+    is_marked,
     make_directory,
+    marked_directories,
     read_json,
-    read_lines,
     remove_tree,
+    with_name,
     write_json,
 )
 from laptime.replicate import Block, Stage, TrainedReplicate
 from laptime.study import SCHEMA, Plan, StudyRecord, StudyRequest
 from laptime.timing.clock import calendar_now
 
-Model = TypeVar("Model", bound=BaseModel)
+_KIND, _MARKER = "study", "request.json"
+"""What a study is called in errors, and the file that every study has."""
 
 
 class _Sentinel(BaseModel):
@@ -56,11 +58,11 @@ class StudyDirectory:
 
     def write_request(self, request: StudyRequest) -> None:
         """Write what was asked for, before anything else."""
-        write_json(self.path / "request.json", request.model_dump(mode="json"))
+        write_json(self.path / _MARKER, request.model_dump(mode="json"))
 
     def read_request(self) -> StudyRequest:
         """Read what was asked for."""
-        return _validated(StudyRequest, read_json(self.path / "request.json"), self.path)
+        return checked(StudyRequest, read_json(self.path / _MARKER), self.path, _KIND)
 
     def write_sentinel(self, repetitions: int) -> None:
         """Write how long the sentinel works, in repetitions."""
@@ -71,7 +73,7 @@ class StudyDirectory:
         path = self.path / "sentinel.json"
         if not path.is_file():
             return None
-        return _validated(_Sentinel, read_json(path), self.path).repetitions
+        return checked(_Sentinel, read_json(path), self.path, _KIND).repetitions
 
     def write_plan(self, plan: Plan, stage: Stage = "main") -> None:
         """Write a plan before its first run.
@@ -94,7 +96,7 @@ class StudyDirectory:
         Raises:
             StoreError: It is missing, damaged, or of a later version.
         """
-        plan = _validated(Plan, read_json(self._plan_path(stage)), self.path)
+        plan = checked(Plan, read_json(self._plan_path(stage)), self.path, _KIND)
         if plan.schema_number > SCHEMA:
             raise StoreError(
                 f"{self.path} was made by a later version of laptime (schema "
@@ -112,12 +114,12 @@ class StudyDirectory:
 
     def read_blocks(self, stage: Stage | None = None) -> list[Block]:
         """Read the finished blocks, of one stage or of all."""
-        blocks = _rows(Block, self.blocks)
+        blocks = checked_lines(Block, self.blocks, _KIND)
         return [block for block in blocks if stage is None or block.stage == stage]
 
     def read_trained(self) -> list[TrainedReplicate]:
         """Read the finished training runs."""
-        return _rows(TrainedReplicate, self.trained)
+        return checked_lines(TrainedReplicate, self.trained, _KIND)
 
     def write_record(self, record: StudyRecord) -> None:
         """Replace what is printed of the study; it can be computed again from the rest."""
@@ -143,19 +145,12 @@ def create_study(runs_dir: Path, request: StudyRequest) -> StudyDirectory:
 
 def is_study(path: Path) -> bool:
     """Tell a study's directory from others: it says what was asked for."""
-    try:
-        return (path / "request.json").is_file()
-    except OSError:  # longer than a path may be
-        return False
+    return is_marked(path, _MARKER)
 
 
 def list_studies(runs_dir: Path) -> list[StudyDirectory]:
     """Return the studies in a directory, oldest first."""
-    with disk_errors(runs_dir, "cannot be read"):
-        if not runs_dir.is_dir():
-            return []
-        found = [path for path in runs_dir.iterdir() if is_study(path)]
-    return [StudyDirectory(path) for path in sorted(found, key=lambda path: path.name)]
+    return [StudyDirectory(path) for path in marked_directories(runs_dir, _MARKER)]
 
 
 def find_study(runs_dir: Path, name: str | None, study: str | None = None) -> StudyDirectory:
@@ -167,19 +162,13 @@ def find_study(runs_dir: Path, name: str | None, study: str | None = None) -> St
     if name and is_study(Path(name)):
         return StudyDirectory(Path(name).resolve())
     kind = f"_study-{study}_" if study else "_study-"
-    studies = [found for found in list_studies(runs_dir) if kind in found.id]
-    matches = [
-        found
-        for found in studies
-        if not name or found.id == name or found.id.startswith(name) or found.id.endswith(name)
-    ]
-    if name is None:
-        matches = matches[-1:]
+    paths = [found.path for found in list_studies(runs_dir) if kind in found.id]
+    matches = with_name(paths, name) if name else paths[-1:]
     if len(matches) != 1:
         count = "no study" if not matches else f"{len(matches)} studies"
         asked = f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} holds none"
         raise StoreError(f"{asked}. Leave --resume out, or name another --runs-dir.")
-    return matches[0]
+    return StudyDirectory(matches[0])
 
 
 def check_same_plan(was: Plan, now: Plan, path: Path) -> None:
@@ -202,27 +191,3 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple) and value and hasattr(value[0], "name"):
         return ", ".join(str(arm.name) for arm in value)[:80]
     return repr(value)[:80]
-
-
-def _rows(model: type[Model], path: Path) -> list[Model]:
-    lines: Sequence[str] = read_lines(path)
-    return [_validated_line(model, line, path, number) for number, line in enumerate(lines, 1)]
-
-
-def _validated_line(model: type[Model], line: str, path: Path, number: int) -> Model:
-    try:
-        return model.model_validate_json(line)
-    except ValidationError as error:
-        raise StoreError(f"{path} is damaged in line {number}. Use another study.") from error
-
-
-def _validated(model: type[Model], document: object, path: Path) -> Model:
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        what = error.errors()[0]
-        field = ".".join(map(str, what["loc"])) or "document"
-        raise StoreError(
-            f"{path} is damaged or of another version of laptime ({field}: {what['msg']}). "
-            f"Use another study."
-        ) from error

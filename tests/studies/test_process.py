@@ -71,6 +71,12 @@ def is_there(pid: int) -> bool:
         return False
 
 
+def left_of(pids: tuple[int, ...]) -> list[int]:
+    """Return who outlives a kill, which is sent at once and takes effect a moment later."""
+    psutil.wait_procs([process for process in psutil.process_iter() if process.pid in pids], 20)
+    return [pid for pid in pids if is_there(pid)]
+
+
 def states(pids: tuple[int, ...]) -> set[str]:
     return {psutil.Process(pid).status() for pid in pids}
 
@@ -98,7 +104,7 @@ def test_later_turns_take_as_many_steps_as_the_first(ready: ArmProcess) -> None:
 def test_nothing_is_left_of_an_arm_that_is_closed(ready: ArmProcess) -> None:
     ready.close()
 
-    assert not [pid for pid in ready.pids if is_there(pid)]
+    assert not left_of(ready.pids)
 
 
 def test_a_killed_arm_takes_its_stopped_workers_along(ready: ArmProcess) -> None:
@@ -109,7 +115,7 @@ def test_a_killed_arm_takes_its_stopped_workers_along(ready: ArmProcess) -> None
 
     assert ended.value.status == "killed"
     assert "SIGKILL" in ended.value.reason
-    assert not [pid for pid in ready.pids if is_there(pid)]
+    assert not left_of(ready.pids)
 
 
 STUDY = """
@@ -133,10 +139,9 @@ def test_a_killed_study_leaves_no_process_stopped_or_running(tmp_path: Path) -> 
         [sys.executable, "-c", STUDY, str(tmp_path / "log")], capture_output=True, text=True
     )
 
-    pids = [int(word) for word in done.stdout.split()]
+    pids = tuple(int(word) for word in done.stdout.split())
     assert len(pids) == 3
-    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if is_there(pid)], 20)
-    assert not [process for process in alive if is_there(process.pid)]
+    assert not left_of(pids)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from tests.studies.trainings import Trainings, epoch, workshop_in
 from laptime.errors import SettingsError
 from laptime.replicate import TrainedReplicate
 from laptime.studies import training_runs
+from laptime.studies.ending import ending
 from laptime.studies.plan import make_plan
 from laptime.studies.runner import Workshop
-from laptime.studies.training_process import Pulse, TrainingProcess, TrainingTask, ending
+from laptime.studies.training_process import Pulse, TrainingProcess, TrainingTask
 from laptime.studies.training_runs import (
     adopt_trained,
     run_trainings,

@@ -29,7 +29,7 @@ from laptime.statistics.requirement import (
     outcome_of,
 )
 from laptime.statistics.sides import StudyEvidence, find_arm, on_fresh_blocks
-from laptime.store import RunDirectory, list_runs
+from laptime.store import RunDirectory, is_run, list_runs
 from laptime.study_store import StudyDirectory, is_study, list_studies
 
 NOT_MEASURABLE = 3
@@ -122,20 +122,13 @@ def _found(runs_dir: Path, word: str) -> Sequence[RunDirectory | StudyDirectory]
     path = Path(word)
     if is_study(path):
         return [StudyDirectory(path.resolve())]
-    if _is_run(path):
+    if is_run(path):
         return [RunDirectory(path.resolve())]
     everything: list[RunDirectory | StudyDirectory]
     everything = [*list_runs(runs_dir), *list_studies(runs_dir)]
     return [one for one in everything if one.id == word] or [
         one for one in everything if one.id.startswith(word) or one.id.endswith(word)
     ]
-
-
-def _is_run(path: Path) -> bool:
-    try:
-        return (path / "status.json").is_file()
-    except OSError:  # longer than a path may be
-        return False
 
 
 def contrast_of(a: Named, b: Named, quantity: Quantity, *, uncontrolled: bool) -> Contrast:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from laptime.replicate import Outcome
+from laptime.studies.ending import ending
 from laptime.study import Arm
 from laptime.timing.clock import read_ns
 from laptime.units import nanoseconds, seconds
@@ -142,9 +143,4 @@ class ArmProcess:
 
     def _killed(self) -> ArmEndedError:
         self.close()
-        status = self._process.returncode
-        if status < 0:
-            name = signal.Signals(-status).name
-            memory = " (the kernel does this when memory runs out)" if name == "SIGKILL" else ""
-            return ArmEndedError("killed", f"its process was ended by {name}{memory}")
-        return ArmEndedError("failed", f"its process ended with status {status}")
+        return ArmEndedError(*ending(self._process.returncode))

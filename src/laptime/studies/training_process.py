@@ -19,14 +19,13 @@ from laptime.files import make_directory, remove_file
 from laptime.record import EpochRecord, RunRecord
 from laptime.replicate import Outcome, TrainedReplicate
 from laptime.store import RunDirectory, list_runs
+from laptime.studies.ending import REFUSED, ending
 from laptime.study import Arm
 from laptime.study_store import StudyDirectory
 from laptime.timing.clock import ReadNs, read_ns
 from laptime.units import seconds
 
 _LONGEST_REASON = 400
-_REFUSED, _INTERRUPTED = 2, 130
-"""Exit statuses of ``laptime train`` for bad input, and for a stop that somebody asked for."""
 
 
 class TrainingHandle(Protocol):
@@ -165,7 +164,7 @@ class TrainingProcess:
         said = self._last_line()
         if code < 0 or not said:
             return self._replicate(*ending(code))
-        self.refused = code == _REFUSED
+        self.refused = code == REFUSED
         return self._replicate(_status_of(said), said)
 
     def _last_line(self) -> str:
@@ -204,17 +203,6 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "out_of_memory": "out_of_memory",
 }
 """What a run says of its own end. One that says nothing, or was stopped, did not choose its end."""
-
-
-def ending(code: int) -> tuple[Outcome, str]:
-    """Return outcome and reason of a process that ended without saying why."""
-    if code == _INTERRUPTED:
-        return "killed", "it was stopped from outside"
-    if code >= 0:
-        return "failed", f"its process ended with status {code}"
-    name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
-    memory = " (the kernel does this when memory runs out)" if name == "SIGKILL" else ""
-    return "killed", f"its process was ended by {name}{memory}"
 
 
 def _status_of(said: str) -> Outcome:
