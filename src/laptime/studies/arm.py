@@ -1,6 +1,6 @@
 """What runs in an arm's process: a training that advances a turn at a time, on request.
 
-Started as ``python -m laptime.studies.arm``; requests come as JSON lines on standard input, and
+Started by :class:`laptime.studies.process.ArmProcess`; requests come as JSON lines on standard input, and
 replies go to what was standard output. What the user's code prints goes to standard error.
 """
 
@@ -330,7 +330,7 @@ def _cpu_ns(pid: int) -> int:
 
 
 def main() -> None:
-    """Serve the study that started this process."""
+    """Serve the study that started this process, and end without taking torch apart (0.3 s)."""
     die_with_parent()
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -338,7 +338,5 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     serve(sys.stdin, replies)
-
-
-if __name__ == "__main__":
-    main()
+    sys.stderr.flush()
+    os._exit(0)
