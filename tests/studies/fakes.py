@@ -67,7 +67,7 @@ class FakeArm:
         if do in self._ends:
             raise self._ends[do]
 
-    def _prepare(self) -> dict[str, Any]:
+    def _prepare(self, warm_up: int = 5) -> dict[str, Any]:
         settings = self.arm.settings
         resident = self.arm.feed == "resident"
         return {

@@ -1,7 +1,8 @@
 """What runs in an arm's process: a training that advances a turn at a time, on request.
 
-Started by :class:`laptime.studies.process.ArmProcess`; requests come as JSON lines on standard input, and
-replies go to what was standard output. What the user's code prints goes to standard error.
+Started by :class:`laptime.studies.process.ArmProcess`; requests come as JSON lines on standard
+input, and replies go to what was standard output. What the user's code prints goes to standard
+error.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class TurnTaker:
         self._turn_steps = 0
         self._setup_ns = read_ns() - start_ns
 
-    def prepare(self) -> dict[str, Any]:
+    def prepare(self, warm_up: int = WARM_UP_STEPS) -> dict[str, Any]:
         """Warm up, time loader starts and ends, and leave the loader ready for turns."""
         job = self._job
         cold_start_ns = self._start()
-        losses = [self._plain_step() for _ in range(WARM_UP_STEPS)]
+        losses = [self._plain_step() for _ in range(warm_up)]
         step_ns = self._time_of(self._plain_step)
         first_end_ns = self._end()
         starts_ns, ends_ns = self._edges(cold_start_ns, first_end_ns)
@@ -84,6 +85,8 @@ class TurnTaker:
         for _ in self._loader.worker_pids():
             next(self._batches)
         self._pause()
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collection of a turn need not look at it again
         return {
             "setup_ns": self._setup_ns,
             "cold_start_ns": 0 if self._resident else cold_start_ns,
@@ -334,8 +337,6 @@ def main() -> None:
     die_with_parent()
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    gc.collect()
-    gc.freeze()
     gc.disable()
     serve(sys.stdin, replies)
     sys.stderr.flush()

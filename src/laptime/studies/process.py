@@ -23,10 +23,6 @@ _CLOSE_S = 5.0
 """How long an arm that was told to end may take before it is killed."""
 
 
-_BEGIN = "import gc; gc.disable(); from laptime.studies.arm import main; main()"
-"""The collector finds nothing while torch is imported, and takes a tenth of the time."""
-
-
 class ArmEndedError(Exception):
     """An arm came to an end before its block did; carries the outcome."""
 
@@ -66,7 +62,12 @@ class ArmProcess:
     def __init__(self, arm: Arm, log: Path, environ: Mapping[str, str] | None = None) -> None:
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _BEGIN],
+                # while torch is imported the garbage collector finds nothing, and takes a tenth
+                [
+                    sys.executable,
+                    "-c",
+                    "import gc; gc.disable(); from laptime.studies import arm; arm.main()",
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -139,7 +139,7 @@ def _step_s(workshop: Workshop, arm: Arm, timeout_s: float) -> float | None:
     handle = workshop.start_arm(arm)
     try:
         handle.reply(timeout_s)
-        handle.ask("prepare", timeout_s)
+        handle.ask("prepare", timeout_s, warm_up=1)
         turn = handle.ask("turn", timeout_s, discard=0, min_steps=_FULL_STEPS, min_s=0.0)
     except ArmEndedError as error:
         workshop.listener.warned(f"No prediction for {arm.settings.model.model}: {error.reason}")
