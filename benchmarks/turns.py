@@ -21,6 +21,7 @@ from laptime.statistics.summary import block_log_ratios
 from laptime.studies.block import BlockRun
 from laptime.studies.plan import make_plan
 from laptime.studies.process import ArmProcess
+from laptime.studies.starters import Spawner
 from laptime.study import Arm, Plan, TurnPolicy
 from laptime.timing.clock import calendar_now
 from laptime.timing.environment import cpu_name, usable_cpus
@@ -64,7 +65,7 @@ def arms(kind: str, num_workers: int) -> list[Arm]:
 def run(plan: Plan, log: Path) -> dict[str, Any]:
     """Run all blocks of a plan and return what they found."""
     meter = NoiseMeter(Sentinel.calibrated())
-    blocks_run = BlockRun(plan, lambda arm: ArmProcess(arm, log), meter, Quiet())
+    blocks_run = BlockRun(plan, lambda arm: ArmProcess(arm, log, Spawner()), meter, Quiet())
     blocks = [blocks_run.run(number) for number in range(1, plan.blocks + 1)]
     ratios = block_log_ratios(blocks, "110", "100", "step_s")
     found = ratio_interval(ratios)

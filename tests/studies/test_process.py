@@ -13,6 +13,7 @@ import pytest
 
 from laptime.settings import build_settings
 from laptime.studies.process import ArmEndedError, ArmProcess
+from laptime.studies.starters import ForkServer, Spawner
 from laptime.study import Arm
 from laptime.timing.clock import read_ns
 from laptime.units import nanoseconds
@@ -42,14 +43,24 @@ def factory(tmp_path: Path) -> Path:
     return path
 
 
-def start(tmp_path: Path, **settings: object) -> ArmProcess:
+STARTERS = {"fork": ForkServer, "spawn": Spawner}
+KINDS = [
+    pytest.param(
+        "fork",
+        marks=pytest.mark.skipif(sys.platform != "linux", reason="forks of torch are for Linux"),
+    ),
+    "spawn",
+]
+
+
+def start(tmp_path: Path, kind: str = "fork", **settings: object) -> ArmProcess:
     arm = Arm(name="x", settings=build_settings({**TINY, **settings}))
-    return ArmProcess(arm, tmp_path / "x.txt", {"OMP_NUM_THREADS": "1"})
+    return ArmProcess(arm, tmp_path / "x.txt", STARTERS[kind]({"OMP_NUM_THREADS": "1"}))
 
 
-@pytest.fixture
-def ready(tmp_path: Path) -> Iterator[ArmProcess]:
-    arm = start(tmp_path, num_workers=2)
+@pytest.fixture(params=KINDS)
+def ready(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArmProcess]:
+    arm = start(tmp_path, request.param, num_workers=2)
     try:
         arm.reply(60)
         arm.ask("prepare", 60)
@@ -130,9 +141,10 @@ import sys, os, signal
 from pathlib import Path
 from laptime.settings import build_settings
 from laptime.studies.process import ArmProcess
+from laptime.studies.starters import build_starter
 from laptime.study import Arm
 arm = Arm(name="x", settings=build_settings({"width": 1, "samples": 64, "batch_size": 8}))
-process = ArmProcess(arm, Path(sys.argv[1]), {"OMP_NUM_THREADS": "1"})
+process = ArmProcess(arm, Path(sys.argv[1]), build_starter())
 process.reply(60)
 process.ask("prepare", 60)
 print(*process.pids, flush=True)
@@ -212,3 +224,43 @@ def test_the_first_losses_do_not_depend_on_the_workers(tmp_path: Path) -> None:
 
     assert losses[0] == losses[1]
     assert json.dumps(losses[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks of torch are for Linux")
+def test_arms_of_one_block_share_a_server_and_the_next_block_has_another(tmp_path: Path) -> None:
+    starter = ForkServer()
+    arm = Arm(name="x", settings=build_settings({**TINY, "num_workers": 0}))
+
+    def servers(count: int) -> set[int]:
+        arms = [ArmProcess(arm, tmp_path / "x.txt", starter) for _ in range(count)]
+        parents = {psutil.Process(arm.pids[0]).ppid() for arm in arms}
+        for each in arms:
+            each.close()
+        return parents
+
+    first, second = servers(2), servers(2)
+
+    assert len(first) == len(second) == 1
+    assert first != second
+    assert os.getpid() not in first | second
+    assert not left_of((*first, *second))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks of torch are for Linux")
+def test_a_server_that_is_killed_ends_its_arms_and_the_next_arm_has_a_new_one(
+    tmp_path: Path,
+) -> None:
+    starter = ForkServer()
+    arm = Arm(name="x", settings=build_settings({**TINY, "num_workers": 0}))
+    first = ArmProcess(arm, tmp_path / "x.txt", starter)
+    first.reply(60)
+    os.kill(psutil.Process(first.pids[0]).ppid(), signal.SIGKILL)
+
+    with pytest.raises(ArmEndedError) as ended:
+        first.ask("prepare", 60)
+
+    second = ArmProcess(arm, tmp_path / "x.txt", starter)
+    second.reply(60)
+    second.close()
+    assert ended.value.status == "killed"
+    assert not left_of((*first.pids, *second.pids))

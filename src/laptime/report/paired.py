@@ -55,10 +55,18 @@ def change_words(what: str, found: Sequence[Pair], *, is_different: bool) -> str
     if less is None:
         return f"{what} not measured"
     if not is_different:
-        return f"{what} not distinguishably different ({spelled(reversed_sign(less))})"
+        once = corrected(less.low, less.high)
+        return f"{what} not distinguishably different{once} ({spelled(reversed_sign(less))})"
     if less.estimate > 0:
         return f"{what} {spelled(less)} shorter"
     return f"{what} {spelled(reversed_sign(less))} longer"
+
+
+def corrected(low: float | None, high: float | None) -> str:
+    """Return why an interval that leaves out 0 is not enough: it is one of several."""
+    if low is None or high is None or low <= 0 <= high:
+        return ""
+    return " once corrected for all that is asked here"
 
 
 def are_different(families: Sequence[Sequence[Pair]]) -> list[bool]:

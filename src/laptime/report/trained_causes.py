@@ -73,7 +73,7 @@ _COLUMNS: dict[Quantity, str] = {
 
 
 def _time_sentences(record: StudyRecord, baseline: str, columns: Sequence[Quantity]) -> list[str]:
-    """Return, of each arm that is faster or slower, in which columns; corrected over all."""
+    """Return, of each arm that is faster or slower, in which columns; corrected over these."""
     compared = []
     for arm in main_results(record):
         row = find_comparison(record, arm.name, baseline)
@@ -85,14 +85,15 @@ def _time_sentences(record: StudyRecord, baseline: str, columns: Sequence[Quanti
         for name in compared
         for quantity in quantities
     }
-    differ = dict(zip(found, are_different(list(found.values())), strict=True))
+    asked = [key for key in found if key[1] != "epoch_s"]  # that has its verdict already
+    differ = dict(zip(asked, are_different([found[key] for key in asked]), strict=True))
     sentences = []
     for name in compared:
         words = [
             change_words(
                 _COLUMNS.get(quantity, "an epoch"),
                 found[name, quantity],
-                is_different=differ[name, quantity],
+                is_different=differ.get((name, quantity), True),
             )
             for quantity in quantities
         ]

@@ -10,6 +10,7 @@ from laptime.report.paired import (
     are_different,
     are_enough,
     change_words,
+    corrected,
     find_arm,
     judged,
     pairs,
@@ -110,16 +111,19 @@ def one_against(record: StudyRecord, count: int) -> str | None:
         return f"{title}: not explained ({why})."
     names = "1 worker", counted(count, "worker")
     text = f"{title}: {times_sentence(row, record.plan.zone, *names)}. "
-    return text + _columns(record, count, epochs)
+    return text + _columns(record, count, epochs, told=row.verdict in {"faster", "slower"})
 
 
-def _columns(record: StudyRecord, count: int, epochs: Sequence[Pair]) -> str:
-    """Say what happens to loading and to training, corrected for there being several claims."""
+def _columns(record: StudyRecord, count: int, epochs: Sequence[Pair], *, told: bool) -> str:
+    """Say what happens to loading and to training, corrected for there being several claims.
+
+    The verdict on the whole epoch, whether it differs, has been told.
+    """
     loading = pairs(record, "1", str(count), "loading_s")
     training = pairs(record, "1", str(count), "training_s")
-    epoch, load, train = are_different([epochs, loading, training])
+    load, train = are_different([loading, training])
     parts = [
-        change_words("an epoch", epochs, is_different=epoch),
+        change_words("an epoch", epochs, is_different=told),
         f"{change_words('loading', loading, is_different=load)}{_ends(record, count)}",
         _training_words(record, "1", str(count), is_different=train),
     ]
@@ -144,7 +148,8 @@ def _training_words(record: StudyRecord, a: str, b: str, *, is_different: bool) 
         return f"training is the same within {render_share(record.plan.zone)} ({change})"
     if is_different:
         return f"training changes by {change}"
-    return f"a difference in training is not distinguishable ({change})"
+    once = "" if row.low is None or row.high is None else corrected(row.low - 1, row.high - 1)
+    return f"a difference in training is not distinguishable{once} ({change})"
 
 
 def supply(record: StudyRecord, count: int) -> str | None:

@@ -79,7 +79,8 @@ def _declared_seeds(plan: Plan) -> list[str]:
     parts = [f"seed {', '.join(twice)} is there more than once"] if twice else []
     distinct = len(set(plan.seeds))
     if distinct < FEWEST_SEEDS:
-        parts.append(f"{distinct} different seeds an arm; a verdict needs {FEWEST_SEEDS}")
+        seeds = "1 seed" if distinct == 1 else f"{distinct} different seeds"
+        parts.append(f"{seeds} an arm; a verdict needs {FEWEST_SEEDS}")
     return parts
 
 

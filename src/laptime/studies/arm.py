@@ -137,8 +137,12 @@ class TurnTaker:
         return {"alone_batches": count, "alone_ns": spent_ns}
 
     def memory(self) -> dict[str, Any]:
-        """Return the proportional set size of the workers, where the system knows it."""
-        sizes = [_pss(pid) for pid in self._stopped]
+        """Return the memory of the workers, where the system knows it.
+
+        Pages that a worker shares count by its share, as in a proportional set size, but of this
+        arm's processes only: how many other arms there are is no property of this one.
+        """
+        sizes = [_share_bytes(pid, len(self._stopped) + 1) for pid in self._stopped]
         known = [size for size in sizes if size is not None]
         return {"worker_bytes": sum(known) if known and len(known) == len(sizes) else None}
 
@@ -317,11 +321,12 @@ def _no_phase(phase: Phase) -> Phase:
     return phase
 
 
-def _pss(pid: int) -> int | None:
+def _share_bytes(pid: int, processes: int) -> int | None:
     try:
-        return int(psutil.Process(pid).memory_full_info().pss)
-    except (psutil.Error, AttributeError):  # macOS has none
+        memory = psutil.Process(pid).memory_full_info()
+    except psutil.Error:
         return None
+    return int(memory.uss + (memory.rss - memory.uss) / processes)
 
 
 def _cpu_ns(pid: int) -> int:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from laptime.errors import SettingsError
 from laptime.studies.process import ArmEndedError, ArmHandle
+from laptime.studies.starters import FORKS
 from laptime.study import Arm, Plan, TurnPolicy
 from laptime.timing.clock import read_ns
 from laptime.units import render_duration, seconds
 
 _SENTINEL_S = 0.07
-_CLOSE_S = 0.4
 _PILOT_STEPS = 5
 _PILOT_S = 0.25
 
@@ -24,13 +24,13 @@ class Pilot:
 
     start_s: float
     """From nothing to data and model."""
+    later_s: float
+    """What each further arm of a block adds to that."""
     prepare_s: float
     """Warm-up steps, loader starts and ends."""
     step_s: float
     load_s: float
     """Of one batch, by one worker or the training process, with nothing else to do."""
-    setup_cpus: int = 1
-    """How many arms start at once without slowing each other."""
     device: str = "cpu"
 
 
@@ -91,10 +91,10 @@ def measure_pilot(
         handle.close()
     return Pilot(
         start_s=seconds(built_ns - start_ns),
+        later_s=seconds(facts["setup_ns"] if FORKS else (built_ns - start_ns) // cpus),
         prepare_s=seconds(prepared_ns - built_ns),
         step_s=seconds(turn["wall_ns"]) / turn["steps"],
         load_s=seconds(alone["alone_ns"]) / alone["alone_batches"] * max(1, facts["num_workers"]),
-        setup_cpus=cpus,
         device=facts["environment"]["device"],
     )
 
@@ -162,8 +162,8 @@ def within_budget(
 
 def _block_s(plan: Plan, pilot: Pilot, turns: int) -> float:
     arms = plan.arms
-    starts_s = pilot.start_s * math.ceil(len(arms) / max(1, pilot.setup_cpus))
-    prepares_s = sum(pilot.prepare_s + _CLOSE_S for _ in arms)
+    starts_s = pilot.start_s + pilot.later_s * (len(arms) - 1)
+    prepares_s = pilot.prepare_s * len(arms)
     return starts_s + prepares_s + sum(turns * _turn_s(plan, arm, pilot) for arm in arms)
 
 

@@ -8,13 +8,12 @@ import os
 import select
 import signal
 import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from laptime.replicate import Outcome
 from laptime.studies.ending import ending
+from laptime.studies.starters import Starter
 from laptime.study import Arm
 from laptime.timing.clock import read_ns
 from laptime.units import nanoseconds, seconds
@@ -59,21 +58,8 @@ class ArmHandle(Protocol):
 class ArmProcess:
     """A fresh process for one arm, with a group of its own that dies with the study."""
 
-    def __init__(self, arm: Arm, log: Path, environ: Mapping[str, str] | None = None) -> None:
-        with log.open("ab") as errors:
-            self._process = subprocess.Popen(
-                # while torch is imported the garbage collector finds nothing, and takes a tenth
-                [
-                    sys.executable,
-                    "-c",
-                    "import gc; gc.disable(); from laptime.studies import arm; arm.main()",
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,
-                env={**os.environ, **(environ or {})},
-            )
+    def __init__(self, arm: Arm, log: Path, starter: Starter) -> None:
+        self._process = starter.start(log)
         self.pids: tuple[int, ...] = (self._process.pid,)
         self._read = b""
         self.tell("build", settings=arm.settings.flat(), resident=arm.feed == "resident")
@@ -128,6 +114,8 @@ class ArmProcess:
         """Kill what is left of the group: SIGKILL reaches stopped processes too."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:  # forked just now, it may lead no group yet
+            os.kill(self._process.pid, signal.SIGKILL)
 
     def _line(self, timeout_s: float) -> bytes:
         assert self._process.stdout is not None

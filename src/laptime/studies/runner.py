@@ -14,6 +14,7 @@ from laptime.report.charts import write_charts
 from laptime.studies.block import BlockListener, BlockRun, Meter
 from laptime.studies.price import Pilot, Price, known_pilot
 from laptime.studies.process import ArmHandle, ArmProcess
+from laptime.studies.starters import build_starter
 from laptime.study import Arm, Plan, StudyRecord
 from laptime.study_store import StudyDirectory
 from laptime.timing.clock import read_ns
@@ -65,9 +66,10 @@ def open_workshop(
     directory: StudyDirectory, listener: StudyListener, budget_s: float | None = None
 ) -> Workshop:
     """Return what a study on this machine works with."""
+    starter = build_starter()
 
     def start(arm: Arm) -> ArmHandle:
-        return ArmProcess(arm, directory.logs / f"{arm.name}.txt")
+        return ArmProcess(arm, directory.logs / f"{arm.name}.txt", starter)
 
     meter = NoiseMeter(_sentinel(directory))
     return Workshop(directory, listener, meter, start, read_ns(), budget_s)

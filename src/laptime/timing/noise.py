@@ -188,8 +188,8 @@ class Thresholds:
     """Where noise ends and contamination begins."""
 
     foreign_cores: float = 0.25
-    sentinel_log_ratio: float = 0.20
-    """To the usual sentinel of the round, in either direction; 0.2 is about a fifth."""
+    sentinel_log_ratio: float = 0.28
+    """To the usual sentinel of the round, in either direction; 0.28 is about a third more."""
     clock_share: float = 0.05
     """Of the slower arm's clock."""
 
