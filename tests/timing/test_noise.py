@@ -298,9 +298,9 @@ def test_a_sentinel_that_leaves_the_zone_on_either_side_flags_a_turn(
 
 def test_the_mean_of_both_sentinels_decides() -> None:
     one_slow = NoiseRecord(
-        sentinel_before_ns=SENTINEL_NS, sentinel_after_ns=round(1.3 * SENTINEL_NS)
+        sentinel_before_ns=SENTINEL_NS, sentinel_after_ns=round(1.5 * SENTINEL_NS)
     )
-    both_slow = noise(1.3)
+    both_slow = noise(1.5)
 
     assert flag_round([one_slow, noise(), noise()]) == [False] * 3
     assert flag_round([both_slow, noise(), noise()]) == [True, False, False]
@@ -405,17 +405,16 @@ def test_the_threshold_in_use_is_no_lower_than_the_stored_recording_asks_for(
 
 
 @pytest.mark.parametrize("size", range(2, 9))
-def test_at_most_a_twentieth_of_the_stored_turns_without_foreign_load_is_flagged(
+def test_at_most_a_twentieth_of_the_turns_of_a_quiet_machine_is_flagged(
     recording: dict[str, Any], size: int
 ) -> None:
     readings = {name: values for name, values in recording["readings"].items() if name != "arm"}
     rows = zip(*readings.values(), strict=True)
     noises = [NoiseRecord(**dict(zip(readings, row, strict=True))) for row in rows]
-    if not recording["quiet"]:
-        noises = [n for n in noises if (n.foreign_cores or 0) <= QUIET.foreign_cores]
     starts = range(0, len(noises) - size + 1, size)
     flags = [flag for start in starts for flag in flag_round(noises[start : start + size])]
 
+    assert recording["quiet"]
     assert len(flags) >= 190
     assert sum(flags) <= 0.05 * len(flags)
 
