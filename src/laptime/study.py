@@ -171,6 +171,9 @@ class StudyRecord(Frozen):
     """The smallest relative difference that these blocks see with 80 % power."""
     explanation: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    fresh_arms: tuple[ArmResult, ...] = ()
+    """Of the fresh blocks that a recommendation is proved on; numbered from 1 again."""
+    fresh_refusals: tuple[Refusal, ...] = ()
     environment: EnvironmentRecord | None = None
     data_label: str = ""
     wall_s: float = 0.0
@@ -204,6 +207,8 @@ class StudyRecord(Frozen):
             "resolution": self.resolution,
             "explanation": list(self.explanation),
             "refusals": [refusal.model_dump(mode="json") for refusal in self.refusals],
+            "fresh_arms": [_arm_document(arm) for arm in self.fresh_arms],
+            "fresh_refusals": [refusal.model_dump(mode="json") for refusal in self.fresh_refusals],
             "environment": self.environment and self.environment.model_dump(mode="json"),
             "data": self.data_label,
             **self.details,

@@ -72,6 +72,32 @@ def test_the_gain_is_that_of_fresh_blocks(tmp_path: Path) -> None:
     assert confirmed["ratio"] == pytest.approx(10 / 17.5, rel=0.01)
 
 
+def test_one_worker_that_the_grid_leaves_out_is_explained_on_the_fresh_blocks(
+    tmp_path: Path,
+) -> None:
+    record = run(tmp_path, request(grid=(0, 2, 4, 8), table_epochs=2))
+
+    assert [arm.name for arm in record.fresh_arms] == ["2", "4", "1"]
+    (told,) = [text for text in record.explanation if text.startswith("One worker against 4")]
+    assert told.startswith("One worker against 4, on fresh blocks: 1 worker takes")
+    assert "not explained" not in told
+
+
+def test_without_tables_one_worker_that_the_grid_leaves_out_is_left_out(tmp_path: Path) -> None:
+    record = run(tmp_path, request(grid=(0, 2, 4, 8), table_epochs=0))
+
+    assert [arm.name for arm in record.fresh_arms] == ["2", "4"]
+
+
+def test_one_worker_of_the_grid_is_explained_on_the_blocks_of_the_grid(tmp_path: Path) -> None:
+    record = run(tmp_path, request(grid=(0, 1, 2, 4)))
+
+    assert any(
+        text.startswith("One worker against 4, on the blocks that chose 4: 1 worker takes")
+        for text in record.explanation
+    )
+
+
 def test_without_a_grid_the_study_climbs_until_it_is_of_no_use(tmp_path: Path) -> None:
     record = run(tmp_path, request())
 

@@ -229,7 +229,8 @@ def _options(study: str) -> list[click.Parameter]:
             ),
             click.Option(
                 ["--tables/--no-tables"], default=True,
-                help="Make one whole run with one worker and one with the recommended count.",
+                help="Hold one worker against the recommended count, on fresh blocks where the "
+                "grid leaves it out, and make one whole run with each.",
             ),
         ]  # fmt: skip
     if study in {"optimizers", "batchnorm"}:

@@ -100,7 +100,8 @@ def one_against(record: StudyRecord, count: int) -> str | None:
     """Say how an epoch, its loading and its training differ between one worker and the best."""
     if count == 1:
         return None
-    title = f"One worker against {count}, on the blocks that chose {count}"
+    record, where = _holding_one(record, count)
+    title = f"One worker against {count}, on {where}"
     epochs = pairs(record, "1", str(count), "epoch_s")
     row = judged(record, "1", str(count), "epoch_s")
     if row is None:
@@ -112,6 +113,17 @@ def one_against(record: StudyRecord, count: int) -> str | None:
     names = "1 worker", counted(count, "worker")
     text = f"{title}: {times_sentence(row, record.plan.zone, *names)}. "
     return text + _columns(record, count, epochs, told=row.verdict in {"faster", "slower"})
+
+
+def _holding_one(record: StudyRecord, count: int) -> tuple[StudyRecord, str]:
+    """Return the blocks in which one worker took part, and what they are called.
+
+    A grid of the user's may leave one worker out: it is then beside the others in fresh blocks.
+    """
+    if "1" not in {arm.name for arm in record.fresh_arms}:
+        return record, f"the blocks that chose {count}"
+    fresh = {"arms": record.fresh_arms, "refusals": record.fresh_refusals}
+    return record.model_copy(update=fresh), "fresh blocks"
 
 
 def _columns(record: StudyRecord, count: int, epochs: Sequence[Pair], *, told: bool) -> str:
@@ -276,7 +288,7 @@ def cost(record: StudyRecord, count: int) -> str | None:
     """Say what the workers of the recommended count hold and use, beside those of one."""
     parts = []
     for number in dict.fromkeys((1, count)):
-        arm = find_arm(record, str(number))
+        arm = find_arm(record, str(number)) or find_arm(_holding_one(record, count)[0], str(number))
         if arm is None or not number:
             continue
         held = f"{render_bytes(arm.worker_bytes)} of memory" if arm.worker_bytes else ""

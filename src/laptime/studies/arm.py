@@ -40,7 +40,7 @@ WARM_UP_STEPS = 5
 
 _RESIDENT_BYTES = 512 << 20
 _RESIDENT_BATCHES = 8
-_EDGES_NS = nanoseconds(2)
+_EDGES_NS = nanoseconds(0.5)
 _MAX_EDGES = 3
 
 

@@ -81,6 +81,7 @@ def analyse_workers(
     refused = refusals(plan, blocks)
     found = chosen_plateau(evidence)
     results = arm_results(plan, blocks, tuple(trained))
+    fresh = evidence.confirmation_plan
     replicates = [r for block in blocks for r in block.replicates]
     everything = [*evidence.scouted, *blocks, *evidence.confirmation]
     turns = [turn for block in everything for r in block.replicates for turn in r.turns]
@@ -93,6 +94,8 @@ def analyse_workers(
         comparisons=not_measurable(comparisons(plan, blocks), refused),
         resolution=study_resolution(plan, blocks),
         refusals=refused,
+        fresh_arms=arm_results(fresh, evidence.confirmation, stage="confirmation") if fresh else (),
+        fresh_refusals=_fresh_refusals(evidence),
         environment=_first_environment(replicates),
         data_label=next((r.data_label for r in replicates if r.data_label), ""),
         wall_s=sum(seconds(block.wall_ns) for block in everything),
@@ -154,11 +157,15 @@ def _confirmation(evidence: Evidence, found: Plateau | None) -> dict[str, Any] |
     plan = evidence.confirmation_plan
     if plan is None or found is None or found.recommended is None:
         return None
-    refused = refusals(plan, evidence.confirmation, stage="confirmation")
     found_rows = comparisons(plan, evidence.confirmation, stage="confirmation")
-    rows: Sequence[Comparison] = not_measurable(found_rows, refused)
+    rows: Sequence[Comparison] = not_measurable(found_rows, _fresh_refusals(evidence))
     row = next((row for row in rows if row.a == str(found.recommended)), None)
     return row.model_dump(mode="json") if row else None
+
+
+def _fresh_refusals(evidence: Evidence) -> tuple[Refusal, ...]:
+    plan = evidence.confirmation_plan
+    return refusals(plan, evidence.confirmation, stage="confirmation") if plan else ()
 
 
 def _rates(evidence: Evidence) -> dict[str, Any]:

@@ -44,15 +44,17 @@ def plan_confirmation(
     counts: Sequence[int],
     policy: TurnPolicy,
     blocks: int,
+    *,
+    with_one: bool = True,
     **more: Any,
 ) -> Plan | None:
     """Return the plan that holds the recommended count against the baseline on fresh blocks.
 
-    One worker is added where the study did not have it: the assignment asks for it. None when
-    there is nothing to compare.
+    One worker is added, if wanted, where the study did not have it: the assignment asks for it.
+    None when there is nothing to compare.
     """
     baseline = baseline_count(base, counts)
-    wanted = [baseline, recommended, *([] if 1 in counts else [1])]
+    wanted = [baseline, recommended, *([1] if with_one and 1 not in counts else [])]
     unique = list(dict.fromkeys(wanted))
     if len(unique) < 2:
         return None

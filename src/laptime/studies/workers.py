@@ -101,7 +101,7 @@ def _confirmed(
         return evidence
     plan = plan_confirmation(
         request.settings, found.recommended, evidence.counts(), evidence.plan.turns,
-        evidence.plan.blocks, timeout_s=request.timeout_s,
+        evidence.plan.blocks, with_one=request.table_epochs > 0, timeout_s=request.timeout_s,
     )  # fmt: skip
     if plan is None:
         return evidence
