@@ -109,7 +109,7 @@ command = click.Command(
     callback=lab_command,
     help="Answer the questions of the lab, one after another.\n\n"
     "C1 and C2, the training and where its time goes; C3 and C4, loader workers; C5, devices; C6, "
-    "optimizers; C7, batch norm. Quick scale, the default without a GPU, takes some 13 minutes "
+    "optimizers; C7, batch norm. Quick scale, the default without a GPU, takes some ten minutes "
     "on two cores and is labelled as what it is.",
     context_settings={"help_option_names": ["-h", "--help"]},
     params=[
