@@ -428,3 +428,12 @@ def test_words_that_are_joined_break_between_words_only() -> None:
     lines = joined(["seed 1: 0.70, 75 %"] * 9, lead="  ", indent="  ")
 
     assert all(line.startswith("  seed") and len(line) <= WIDTH for line in lines)
+
+
+def test_a_fit_without_loading_names_only_what_workers_add() -> None:
+    record = workers_record()
+    fit = {"compute_s": 0.03, "load_s": 3.7e-18, "overhead_s": 0.002, "residual": 0.01}
+    told = flowing(record.model_copy(update={"details": {**record.details, "fit": fit}}))
+
+    assert "of computing or 0.78 s x workers, whichever is longer" in told
+    assert "of loading / workers" not in told

@@ -32,6 +32,10 @@ def decision_sentences(record: StudyRecord) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
+_SHOWS = 0.01
+"""Share of computing under which a term of the fit is not told."""
+
+
 def fit_sentence(record: StudyRecord) -> str | None:
     """Say the fitted curve; of loading only what the curve shows of it."""
     fit = step_fit(record)
@@ -48,9 +52,12 @@ def fit_sentence(record: StudyRecord) -> str | None:
             f"Fit: the steps of an epoch take {compute}{alone if 0 in measured else ''}. Of "
             f"loading by workers the curve shows only that it is not longer. {off}"
         )
-    parts = f"{significant(fit.load_s)} s of loading / workers"
-    if len(waiting) > 1 and fit.overhead_s * max(waiting) > 0.01 * fit.compute_s:
-        parts += f" + {significant(fit.overhead_s)} s x workers"
+    terms = []
+    if fit.load_s > _SHOWS * fit.compute_s:
+        terms.append(f"{significant(fit.load_s)} s of loading / workers")
+    if not terms or (len(waiting) > 1 and fit.overhead_s * max(waiting) > _SHOWS * fit.compute_s):
+        terms.append(f"{significant(fit.overhead_s)} s x workers")
+    parts = " + ".join(terms)
     zero = "; with 0 workers their sum" if 0 in measured else ""
     return f"Fit: the steps of an epoch take {compute} or {parts}, whichever is longer{zero}. {off}"
 
