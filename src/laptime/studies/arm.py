@@ -1,6 +1,6 @@
 """What runs in an arm's process: a training that advances a turn at a time, on request.
 
-Started by :class:`laptime.studies.process.ArmProcess`; requests come as JSON lines on standard
+Started by :mod:`laptime.studies.starters`; requests come as JSON lines on standard
 input, and replies go to what was standard output. What the user's code prints goes to standard
 error.
 """
