@@ -19,8 +19,8 @@ from tests.report.studies import (
     workers_record,
 )
 
-from laptime.report.chart_style import svg_of
-from laptime.report.charts import build_charts, write_charts
+from laptime.report.chart_style import Figure, svg_of
+from laptime.report.charts import study_figures, write_charts
 from laptime.study import StudyRecord
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -30,9 +30,13 @@ def texts(svg: bytes) -> list[str]:
     return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
+def figures(record: StudyRecord) -> dict[str, Figure]:
+    return {figure.name: figure for figure in study_figures(record)}
+
+
 def values(chart: Any) -> list[dict[str, Any]]:
     """Return every row of data that a chart was given."""
-    spec = chart.to_dict()
+    spec = chart.chart().to_dict()
     sets = [*spec.get("datasets", {}).values(), *(d["values"] for d in _inline(spec))]
     return [row for rows in sets for row in rows]
 
@@ -71,7 +75,7 @@ def test_each_chart_is_written_as_svg_and_as_png(study: str, tmp_path: Path) -> 
 
 
 def test_a_chart_says_its_units_its_n_and_its_machine() -> None:
-    said = " ".join(texts(svg_of(build_charts(workers_record())["workers"])))
+    said = " ".join(texts(svg_of(figures(workers_record())["workers"])))
 
     assert "seconds an epoch" in said
     assert "loader workers" in said
@@ -81,7 +85,7 @@ def test_a_chart_says_its_units_its_n_and_its_machine() -> None:
 
 
 def test_every_replicate_of_both_curves_is_a_point() -> None:
-    rows = values(build_charts(workers_record())["workers"])
+    rows = values(figures(workers_record())["workers"])
 
     points = [row for row in rows if set(row) == {"workers", "seconds", "series"}]
     assert len([row for row in points if row["series"] == "training epoch"]) == 6 * 5
@@ -93,7 +97,7 @@ def test_the_mean_of_a_learning_curve_leaves_out_what_diverged() -> None:
     arms = list(record.arms)
     partial = arms[0].trained[-1].model_copy(update={"epochs": arms[0].trained[0].epochs[:2]})
     arms[0] = arms[0].model_copy(update={"trained": (*arms[0].trained[:-1], partial)})
-    chart = build_charts(record.model_copy(update={"arms": tuple(arms)}))["learning"]
+    chart = figures(record.model_copy(update={"arms": tuple(arms)}))["learning"]
 
     assert {row["completed"] for row in values(chart)} == {True, False}
     said = " ".join(texts(svg_of(chart)))
@@ -111,20 +115,20 @@ def test_a_loss_that_is_not_finite_does_not_break_the_curve() -> None:
     )
     arm = record.arms[0].model_copy(update={"trained": runs})
 
-    chart = build_charts(record.model_copy(update={"arms": (arm, *record.arms[1:])}))["learning"]
+    chart = figures(record.model_copy(update={"arms": (arm, *record.arms[1:])}))["learning"]
 
     assert len(svg_of(chart)) > 1000
 
 
 def test_gradients_that_are_zero_have_no_place_on_a_logarithmic_axis() -> None:
     norms = {"batch": [["a", 0.0], ["b", 1.0]], "none": [["a", 0.0], ["b", 0.001]]}
-    rows = values(build_charts(batchnorm_record(details={"gradients": norms}))["gradients"])
+    rows = values(figures(batchnorm_record(details={"gradients": norms}))["gradients"])
 
     assert sorted(row["norm"] for row in rows) == [0.001, 1.0]
 
 
 def test_a_study_without_times_and_runs_has_no_charts() -> None:
-    assert build_charts(optimizers_record(seeds=0, blocks=0)) == {}
+    assert figures(optimizers_record(seeds=0, blocks=0)) == {}
 
 
 def test_equal_records_give_equal_files(tmp_path: Path) -> None:
@@ -148,7 +152,7 @@ def hostile_records() -> list[StudyRecord]:
 
 @pytest.mark.parametrize("number", range(3))
 def test_what_a_user_has_named_is_data_and_not_markup(number: int) -> None:
-    for chart in build_charts(hostile_records()[number]).values():
+    for chart in figures(hostile_records()[number]).values():
         svg = svg_of(chart)
         root = ElementTree.fromstring(svg)
         tags = {node.tag.removeprefix(SVG) for node in root.iter()}
@@ -161,7 +165,7 @@ def test_what_a_user_has_named_is_data_and_not_markup(number: int) -> None:
 
 
 def test_a_chart_adapts_to_a_dark_page_and_styles_nothing_else() -> None:
-    svg = svg_of(build_charts(devices_record())["times"]).decode()
+    svg = svg_of(figures(devices_record())["times"]).decode()
 
     style = re.search(r"<style>(.*?)</style>", svg)
     assert style is not None
@@ -175,7 +179,7 @@ def test_a_chart_adapts_to_a_dark_page_and_styles_nothing_else() -> None:
 def test_a_picture_is_opaque() -> None:
     from laptime.report.chart_style import png_of
 
-    picture = Image.open(io.BytesIO(png_of(build_charts(devices_record())["times"])))
+    picture = Image.open(io.BytesIO(png_of(figures(devices_record())["times"])))
 
     assert picture.mode == "RGB"
     assert picture.getpixel((2, 2)) == (255, 255, 255)

@@ -13,12 +13,12 @@ from laptime.report.chart_style import (
     GREY,
     HEIGHT,
     WIDTH,
-    Chart,
+    Figure,
     Rows,
     bar_row,
     blocks_note,
     chart_of,
-    finished,
+    study_figure,
 )
 from laptime.report.layer_tables import layers_of, norms_of
 from laptime.report.lines import counted, shortened
@@ -34,7 +34,7 @@ LAYER_AXES = {
 """What is known of a first step, and its unit."""
 
 
-def learning_chart(record: StudyRecord) -> Chart | None:
+def learning_chart(record: StudyRecord) -> Figure | None:
     """Return loss and top-1 an epoch: a thin line a seed, a thick one their mean."""
     import altair as alt
 
@@ -65,7 +65,7 @@ def learning_chart(record: StudyRecord) -> Chart | None:
         f"{counted(len(record.plan.seeds), 'seed')} an arm, thick: the mean of those that completed"
     )
     title = "Loss and top-1 over the epochs"
-    return finished(alt.hconcat(*panels), record, title, seeds_note, lost_note)
+    return study_figure("learning", record, title, (seeds_note, lost_note), *panels)
 
 
 def _trained(record: StudyRecord) -> list[tuple[str, TrainedReplicate]]:
@@ -89,7 +89,7 @@ def _learning_rows(record: StudyRecord) -> Rows:
     ]
 
 
-def layer_chart(record: StudyRecord, what: str) -> Chart | None:
+def layer_chart(record: StudyRecord, what: str) -> Figure | None:
     """Return a figure of each layer at the first step, on a logarithmic axis."""
     import altair as alt
 
@@ -115,10 +115,10 @@ def layer_chart(record: StudyRecord, what: str) -> Chart | None:
     chart = marks.encode(x, y, _arm_colour(labels), shape)
     chart = chart.properties(width=WIDTH, height=16 * len(layers))
     note = "one batch, one process an arm, logarithmic axis"
-    return finished(chart, record, f"The first step by layer: {what}", note)
+    return study_figure(what, record, f"The first step by layer: {what}", [note], chart)
 
 
-def times_chart(record: StudyRecord) -> Chart | None:
+def times_chart(record: StudyRecord) -> Figure | None:
     """Return a bar an arm: its epoch with the interval, and every block as a point."""
     import altair as alt
 
@@ -146,7 +146,7 @@ def times_chart(record: StudyRecord) -> Chart | None:
         dots.mark_circle(color=GREY, opacity=0.8, size=20, yOffset=8).encode(x, y),
     ]
     chart = alt.layer(*layers).properties(width=WIDTH, height=44 * len(arms))
-    return finished(chart, record, "Seconds an epoch", blocks_note(record))
+    return study_figure("times", record, "Seconds an epoch", [blocks_note(record)], chart)
 
 
 def _arm_colour(labels: Sequence[str]) -> altair.Color:

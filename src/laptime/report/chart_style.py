@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laptime.report.lines import counted, model_words, shortened
@@ -31,7 +32,7 @@ _DARK = (
 )
 """What a dark page changes; all other colours are readable on both."""
 
-_CONFIG: dict[str, Any] = {
+CONFIG: dict[str, Any] = {
     "font": "DejaVu Sans, Verdana, sans-serif",
     "view": {"stroke": None},
     "axis": {
@@ -47,6 +48,7 @@ _CONFIG: dict[str, Any] = {
         "color": _INK, "subtitleColor": _INK, "fontSize": 15, "subtitleFontSize": 11, "offset": 12,
     },
 }  # fmt: skip
+"""What all charts share, in light colours."""
 
 
 def chart_of(rows: Rows) -> altair.Chart:
@@ -68,35 +70,56 @@ def blocks_note(record: StudyRecord) -> str:
     return f"{counted(record.blocks, 'block')}, a point each, and 95 % intervals"
 
 
-def finished(chart: Chart, record: StudyRecord, title: str, *notes: str) -> Chart:
-    """Return the chart with its title, what it rests on, and colours for any page."""
-    import altair as alt
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its words: panels side by side in a picture, beside or below each other else."""
 
+    name: str
+    """Of its files: lower-case letters and hyphens."""
+    title: str
+    note: str
+    """What its marks are and how many of them."""
+    where: str
+    """Model, data and machine."""
+    panels: tuple[Chart, ...]
+
+    def chart(self) -> Chart:
+        """Return all panels as one chart with title, subtitle, and colours for any page."""
+        import altair as alt
+
+        subtitle = [shortened(line, 110) for line in (self.note, self.where) if line]
+        heading = alt.TitleParams(text=self.title, subtitle=subtitle, anchor="start")
+        whole = self.panels[0] if len(self.panels) == 1 else alt.hconcat(*self.panels)
+        return whole.properties(title=heading, background=_PAPER).configure(**CONFIG)
+
+
+def study_figure(
+    name: str, record: StudyRecord, title: str, notes: Iterable[str], *panels: Chart
+) -> Figure:
+    """Return a figure of a study, with the model, the data and the machine named."""
     machine = record.environment
     where = [machine.device_name, f"torch {machine.torch}"] if machine else []
     if machine and record.plan.study == "devices":
         where[0] = machine.cpu
     model = model_words(record.plan.arm(record.plan.baseline).settings.flat())
-    subtitle = [" · ".join(filter(None, notes)), " · ".join([model, record.data_label, *where])]
-    lines = [shortened(line, 110) for line in subtitle if line]
-    heading = alt.TitleParams(text=title, subtitle=lines, anchor="start")
-    return chart.properties(title=heading, background=_PAPER).configure(**_CONFIG)
+    subject = " · ".join([model, record.data_label, *where])
+    return Figure(name, title, " · ".join(filter(None, notes)), subject, panels)
 
 
-def svg_of(chart: Chart) -> bytes:
-    """Return a chart as SVG that adapts to dark pages; equal charts give equal bytes."""
+def svg_of(figure: Figure) -> bytes:
+    """Return a figure as SVG that adapts to dark pages; equal figures give equal bytes."""
     buffer = io.StringIO()
-    chart.save(buffer, format="svg")
+    figure.chart().save(buffer, format="svg")
     text = _renumbered(buffer.getvalue())
     return re.sub(r"<svg\b([^>]*)>", rf"<svg\1>{_DARK}", _classed(text), count=1).encode()
 
 
-def png_of(chart: Chart) -> bytes:
-    """Return a chart as PNG, two pixels a point."""
+def png_of(figure: Figure) -> bytes:
+    """Return a figure as PNG, two pixels a point."""
     from PIL import Image
 
     drawn, smaller = io.BytesIO(), io.BytesIO()
-    chart.save(drawn, format="png", scale_factor=2)
+    figure.chart().save(drawn, format="png", scale_factor=2)
     # The renderer hardly compresses; the picture is opaque, and a third of the size without alpha.
     Image.open(drawn).convert("RGB").save(smaller, "PNG", optimize=True)
     return smaller.getvalue()

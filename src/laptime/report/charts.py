@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from laptime.files import make_directory, write_atomically
 from laptime.report.arm_charts import LAYER_AXES, layer_chart, learning_chart, times_chart
-from laptime.report.chart_style import Chart, png_of, svg_of
+from laptime.report.chart_style import Figure, png_of, svg_of
 from laptime.report.worker_chart import worker_chart
 from laptime.study import StudyRecord
+
+Formats = Mapping[str, Callable[[Figure], bytes]]
 
 
 def write_charts(record: StudyRecord, directory: Path) -> list[Path]:
@@ -17,23 +20,30 @@ def write_charts(record: StudyRecord, directory: Path) -> list[Path]:
     Returns:
         The paths, in the order in which a report shows them.
     """
+    return write_figures(study_figures(record), directory, {"svg": svg_of, "png": png_of})
+
+
+def write_figures(figures: Iterable[Figure], directory: Path, formats: Formats) -> list[Path]:
+    """Write figures in every format.
+
+    Args:
+        figures: Each is written under its name.
+        directory: Made where it is not there.
+        formats: Suffix of the file to what draws it.
+    """
     make_directory(directory)
     written = []
-    for name, chart in build_charts(record).items():
-        for suffix, content in (("svg", svg_of(chart)), ("png", png_of(chart))):
-            path = directory / f"{name}.{suffix}"
-            write_atomically(path, content)
+    for figure in figures:
+        for suffix, draw in formats.items():
+            path = directory / f"{figure.name}.{suffix}"
+            write_atomically(path, draw(figure))
             written.append(path)
     return written
 
 
-def build_charts(record: StudyRecord) -> dict[str, Chart]:
-    """Return the charts of a study by their names; those without data are left out."""
-    charts: dict[str, Chart] = {}
-    if record.plan.study == "workers":
-        charts["workers"] = worker_chart(record)
-    else:
-        charts["times"] = times_chart(record)
-    charts["learning"] = learning_chart(record)
-    charts |= {what: layer_chart(record, what) for what in LAYER_AXES}
-    return {name: chart for name, chart in charts.items() if chart is not None}
+def study_figures(record: StudyRecord) -> tuple[Figure, ...]:
+    """Return the figures of a study in the order of a report; those without data are left out."""
+    first = worker_chart(record) if record.plan.study == "workers" else times_chart(record)
+    layers = [layer_chart(record, what) for what in LAYER_AXES]
+    found = first, learning_chart(record), *layers
+    return tuple(figure for figure in found if figure is not None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from laptime.errors import printable
-from laptime.report.contrast_tables import figure_lines, name_of, size_words
-from laptime.report.lines import WIDTH, as_it_is, counted, listed, prose, shortened, table
+from laptime.report.blocks import GAP, Block, Command, Prose, Table, lines_of
+from laptime.report.contrast_tables import figure_blocks, name_of, size_words
+from laptime.report.lines import WIDTH, counted, listed, shortened
 from laptime.report.verdicts import reason_words, significant, times_sentence
 from laptime.statistics.contrast import TIMES, Contrast
 from laptime.statistics.pairs import UNPAIRED
@@ -45,37 +46,48 @@ def render_contrast(
     contrast: Contrast, requirement: Requirement | None = None, outcome: Outcome | None = None
 ) -> list[str]:
     """Return everything that is printed of a comparison, line by line."""
-    lines = [*headline(contrast), "", *_who(contrast), "", *_differences(contrast)]
-    figures = figure_lines(contrast)
+    blocks: list[Block] = [*_head(contrast), GAP, *_who(contrast), GAP, *differences(contrast)]
+    figures = figure_blocks(contrast)
     if figures:
-        lines += ["", *figures]
-    lines += ["", *_how(contrast), *_refusals(contrast), *_not_concluded(contrast)]
+        blocks += [GAP, *figures]
+    blocks += [GAP, *method(contrast), *troubles(contrast)]
+    parts = not_concluded(contrast)
+    blocks += [Prose(f"Not concluded: {'; '.join(parts)}.")] if parts else []
     if requirement and outcome:
         status = EXIT_STATUS[outcome]
-        lines.append(f"Required of A, {requirement}: {outcome}, exit status {status}.")
-    return [line.rstrip() for line in lines]
+        text = f"Required of A, {requirement}: {outcome}, exit status {status}."
+        blocks.append(Prose(text))
+    return lines_of(blocks)
 
 
-def headline(contrast: Contrast) -> list[str]:
+def _head(contrast: Contrast) -> list[Block]:
+    if not contrast.uncontrolled:
+        return [Prose(headline(contrast))]
+    # One line, not prose: the word must stand in the line of the ratio.
+    return [Command(headline(contrast).removeprefix(f"{_MARK} "), _MARK), Prose(NO_VERDICT)]
+
+
+def headline(contrast: Contrast) -> str:
     """Return the one sentence that matters; a ratio without control is called that first."""
     if contrast.uncontrolled:
-        # One line, not prose: the word must stand in the line of the ratio.
         ratio = "no ratio" if contrast.ratio is None else size_words(contrast)
-        return [f"UNCONTROLLED: {ratio}.", *prose(_NO_VERDICT)]
+        return f"{_MARK} {ratio}."
     if contrast.verdict == "not measurable":
         why = _REFUSED.get(contrast.reason, contrast.reason.replace("_", " "))
-        return prose(printable(f"Not measurable: {why}."))
+        return f"Not measurable: {why}."
     word = (contrast.verdict or "").capitalize()
     if contrast.kind == "runs":
-        return prose(f"{word}: {size_words(contrast)}, but one run of each carries no verdict.")
+        return f"{word}: {size_words(contrast)}, but one run of each carries no verdict."
     row = _row(contrast)
     if contrast.is_timed:
         subjects = _SUBJECTS[contrast.quantity]
-        return prose(f"{word}: {times_sentence(row, contrast.zone, *subjects)}{_paired(contrast)}.")
-    return prose(f"{word}: {size_words(contrast)}: {reason_words(row, contrast.zone)}.")
+        return f"{word}: {times_sentence(row, contrast.zone, *subjects)}{_paired(contrast)}."
+    return f"{word}: {size_words(contrast)}: {reason_words(row, contrast.zone)}."
 
 
-_NO_VERDICT = (
+_MARK = "UNCONTROLLED:"
+
+NO_VERDICT = (
     "No verdict: A and B were not measured under the same conditions, and what differs below may "
     "be all that the ratio shows."
 )
@@ -101,34 +113,34 @@ def _row(contrast: Contrast) -> Comparison:
     )
 
 
-def _who(contrast: Contrast) -> list[str]:
+def _who(contrast: Contrast) -> list[Block]:
     """Return what A and B are, and the commits where they are two."""
-    lines = []
+    blocks: list[Block] = []
     for label, side in _labelled(contrast):
         sha = side.git_sha if contrast.a.git_sha != contrast.b.git_sha else None
         commit = f"  (commit {sha[:8]})" if sha else ""
-        lines.append(as_it_is(f"{label}  {name_of(side)}{commit}"))
-    return lines
+        blocks.append(Command(f" {name_of(side)}{commit}", label))
+    return blocks
 
 
 def _labelled(contrast: Contrast) -> tuple[tuple[str, Side], tuple[str, Side]]:
     return ("A", contrast.a), ("B", contrast.b)
 
 
-def _differences(contrast: Contrast) -> list[str]:
+def differences(contrast: Contrast) -> list[Block]:
     """Return the settings in which A and B differ, and the conditions."""
     if contrast.settings:
-        lines = _difference_table("settings", contrast.settings)
+        blocks: list[Block] = [_difference_table("settings", contrast.settings)]
     else:
-        lines = ["The settings are the same."]
+        blocks = [Prose("The settings are the same.")]
     if contrast.environment:
-        lines += ["", *_difference_table("conditions", contrast.environment)]
-    return lines
+        blocks += [GAP, _difference_table("conditions", contrast.environment)]
+    return blocks
 
 
-def _difference_table(title: str, found: tuple[Difference, ...]) -> list[str]:
+def _difference_table(title: str, found: tuple[Difference, ...]) -> Table:
     rows = [[d.name, *(shortened(_shown(value), 36) for value in (d.a, d.b))] for d in found]
-    return table((title, "A", "B"), rows, "<<<")
+    return Table.of((title, "A", "B"), rows, "<<<")
 
 
 def _shown(value: object) -> str:
@@ -137,23 +149,22 @@ def _shown(value: object) -> str:
     return "none" if value is None or value == "" else str(value)
 
 
-def _how(contrast: Contrast) -> list[str]:
+def method(contrast: Contrast) -> list[Block]:
     """Return how the figures came about, where there are any."""
     if contrast.environment and not contrast.uncontrolled:
         return []
     if contrast.kind == "runs":
         return [
-            line
-            for label, side in _labelled(contrast)
-            for line in prose(printable(f"{label}: {_run_words(contrast, side)}."))
+            Prose(f"{label}: {_run_words(contrast, side)}.") for label, side in _labelled(contrast)
         ]
-    lines = [line for text in _arm_words(contrast) for line in prose(printable(text))]
+    blocks: list[Block] = [Prose(text) for text in _arm_words(contrast)]
     if contrast.resolution is not None:
-        lines += prose(
+        text = (
             f"Resolution {_gap(contrast)}: the smallest difference that so many "
             f"{'blocks' if contrast.is_timed else 'runs'} show with 80 % power."
         )
-    return lines
+        blocks.append(Prose(text))
+    return blocks
 
 
 def _gap(contrast: Contrast) -> str:
@@ -223,21 +234,21 @@ def _contaminated(side: Side) -> str:
     return f" {side.contaminated_turns} of {side.turns} turns were contaminated."
 
 
-def _refusals(contrast: Contrast) -> list[str]:
+def troubles(contrast: Contrast) -> list[Block]:
     """Return each reason not to conclude, with what was seen and the cheapest next step."""
-    lines: list[str] = []
+    blocks: list[Block] = []
     for refusal in contrast.refusals:
         code = refusal.code.replace("_", " ")
         lead = "No verdict" if refusal.code == "single_runs" else "Refused"
-        lines += prose(printable(f"{lead}, {code}: {refusal.evidence.rstrip('.')}."))
+        blocks.append(Prose(f"{lead}, {code}: {refusal.evidence.rstrip('.')}."))
         step = refusal.next[:1].upper() + refusal.next[1:].rstrip(".") + "."
         is_long = any(len(part) > WIDTH for part in step.split("`"))
-        lines += [as_it_is(step)] if is_long else prose(printable(step))
-    return lines
+        blocks.append(Command(step, "") if is_long else Prose(step))
+    return blocks
 
 
-def _not_concluded(contrast: Contrast) -> list[str]:
-    """Return what nobody may read out of this comparison."""
+def not_concluded(contrast: Contrast) -> list[str]:
+    """Return what nobody may read out of it; each completes "Not concluded: ..."."""
     parts = []
     if contrast.verdict in {None, "inconclusive", "not measurable"}:
         words = {"accuracy": "more accurate", "loss": "lower in loss"}
@@ -253,4 +264,4 @@ def _not_concluded(contrast: Contrast) -> list[str]:
         parts.append("whether other runs of the same settings would come out the same")
     if not contrast.is_timed and "embedded set" in str(contrast.a.conditions.get("data")):
         parts.append("accuracies on CIFAR-10: the embedded set has its shapes, not its images")
-    return prose(printable(f"Not concluded: {'; '.join(parts)}.")) if parts else []
+    return parts

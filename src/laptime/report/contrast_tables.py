@@ -6,7 +6,8 @@ from itertools import zip_longest
 
 from laptime.errors import printable
 from laptime.record import EpochRecord
-from laptime.report.lines import listed, prose, shortened, table
+from laptime.report.blocks import GAP, Block, Prose, Table
+from laptime.report.lines import listed, shortened
 from laptime.report.verdicts import digits, interval, significant
 from laptime.statistics.contrast import Contrast
 from laptime.statistics.sides import Side
@@ -54,19 +55,20 @@ def size_words(contrast: Contrast) -> str:
     return f"{what_} of A minus that of B is {sign}{number}{unit} {bounds}".rstrip()
 
 
-def figure_lines(contrast: Contrast) -> list[str]:
+def figure_blocks(contrast: Contrast) -> list[Block]:
     """Return all tables; none where the conditions differ and no ratio was asked for."""
     if contrast.environment and not contrast.uncontrolled:
         return []
-    lines: list[str] = []
+    blocks: list[Block] = []
     if contrast.kind == "runs":
-        lines += [*_epochs(contrast), ""]
-    lines += _means(contrast) if contrast.is_timed else _learned(contrast)
-    lines += prose(_taken_apart(contrast))
-    return lines + _arms(contrast)
+        blocks += [*_epochs(contrast), GAP]
+    blocks.append(_means(contrast) if contrast.is_timed else _learned(contrast))
+    taken_apart = _taken_apart(contrast)
+    blocks += [Prose(taken_apart)] if taken_apart else []
+    return blocks + _arms(contrast)
 
 
-def _epochs(contrast: Contrast) -> list[str]:
+def _epochs(contrast: Contrast) -> list[Block]:
     """Return the epochs of two runs side by side."""
     cells = _timed_cells if contrast.is_timed else _learned_cells
     titles = ("loading", "training", "other", "total s")
@@ -88,7 +90,7 @@ def _epochs(contrast: Contrast) -> list[str]:
     of_a, of_b = ([f"{label if n == 0 else ''}\n{name}" for n, name in enumerate(names)]
                   for label in "AB")  # fmt: skip
     align = "<" + ">" * len(names) + "<" + ">" * len(names)
-    return table(["", *of_a, "", *of_b], rows, align)
+    return [Table.of(["", *of_a, "", *of_b], rows, align)]
 
 
 def _mark(epoch: EpochRecord) -> str:
@@ -109,7 +111,7 @@ def _learned_cells(epoch: EpochRecord) -> list[str]:
     return ["NaN" if epoch.loss is None else f"{epoch.loss:.3f}", render_percent(epoch.accuracy)]
 
 
-def _means(contrast: Contrast) -> list[str]:
+def _means(contrast: Contrast) -> Table:
     """Return the columns of an epoch, A beside B, each with the ratio of the two."""
     names = ("loading", "training", "other", "epoch")
     found = [
@@ -122,7 +124,7 @@ def _means(contrast: Contrast) -> list[str]:
     what = "mean, s" if is_single else "s an epoch"
     bounds = "" if is_single else "95 %"
     head = (what, "A", bounds, "B", bounds, "A / B", "")
-    return table(head, rows, "<.<.<.<")
+    return Table.of(head, rows, "<.<.<.<")
 
 
 def _cells(value: Estimate | None) -> tuple[str, str]:
@@ -139,7 +141,7 @@ def _ratio(contrast: Contrast, a: Estimate | None, b: Estimate | None) -> tuple[
     return ratio, UNCONTROLLED if contrast.uncontrolled else ""
 
 
-def _learned(contrast: Contrast) -> list[str]:
+def _learned(contrast: Contrast) -> Table:
     """Return loss and top-1 of the last epoch, A beside B."""
     rows = []
     for label, side in (("A", contrast.a), ("B", contrast.b)):
@@ -153,7 +155,7 @@ def _learned(contrast: Contrast) -> list[str]:
         )  # fmt: skip
         n = str(loss.n) if loss else "0"
         rows.append([label, *_cells(loss), *_cells(percent or None), n])
-    return table(("last epoch", "loss", "", "top-1 %", "", "runs"), rows, "<.<.<>")
+    return Table.of(("last epoch", "loss", "", "top-1 %", "", "runs"), rows, "<.<.<>")
 
 
 def _taken_apart(contrast: Contrast) -> str:
@@ -182,7 +184,7 @@ def _less(size_s: float) -> str:
     return f"{significant(abs(size_s))} s {'less' if size_s > 0 else 'more'}"
 
 
-def _arms(contrast: Contrast) -> list[str]:
+def _arms(contrast: Contrast) -> list[Block]:
     """Return the other arms that two studies share: ratios, and no verdict."""
     if not contrast.arms:
         return []
@@ -192,4 +194,4 @@ def _arms(contrast: Contrast) -> list[str]:
         mark = UNCONTROLLED if contrast.uncontrolled and arm.ratio is not None else ""
         rows.append([shortened(printable(arm.arm)), ratio, f"{arm.n_a}, {arm.n_b}", mark])
     what = "A / B [95 %]" if contrast.is_timed else "A - B [95 %]"
-    return ["", *table(("other arms", what, "n", ""), rows, "<<<<")]
+    return [GAP, Table.of(("other arms", what, "n", ""), rows, "<<<<")]

@@ -6,39 +6,42 @@ from collections.abc import Callable, Mapping
 
 from laptime.errors import printable
 from laptime.report.arms import arm_label, is_beside, main_results
-from laptime.report.lines import counted, prose, shortened, table
+from laptime.report.blocks import Block, Prose, Table
+from laptime.report.lines import counted, shortened
 from laptime.report.verdicts import digits, interval, times_sentence
 from laptime.study import ArmResult, Estimate, StudyRecord
 
 
-def device_lines(record: StudyRecord) -> list[str]:
+def device_blocks(record: StudyRecord) -> list[Block]:
     """Return the table, the verdicts, what was extrapolated, and what is missing."""
     arms, details = main_results(record), record.details
     head = ["", *(shortened(arm_label(record, arm.name)) for arm in arms)]
     rows = [[title, *(cell(arm) for arm in arms)] for title, cell in _ROWS.items()]
-    lines = table(head, rows, "<" * len(head))
+    blocks: list[Block] = [Table.of(head, rows, "<" * len(head))]
     for arm in arms:
-        lines += _extrapolated(arm.name, (details.get("extrapolated") or {}).get(arm.name))
+        blocks += _extrapolated(arm.name, (details.get("extrapolated") or {}).get(arm.name))
     for row in record.comparisons:
         if row.quantity == "epoch_s" and not is_beside(record, row.a):
             names = arm_label(record, row.a), arm_label(record, row.b)
-            lines += prose(times_sentence(row, record.plan.zone, *names) + ".")
+            blocks.append(Prose(times_sentence(row, record.plan.zone, *names) + "."))
     if details.get("losses_agree") is False:
-        lines += prose("The first losses differ between devices: they did not compute the same.")
+        text = "The first losses differ between devices: they did not compute the same."
+        blocks.append(Prose(text))
     if len(arms) == 1:
-        lines += prose("One device: nothing is compared.")
+        blocks.append(Prose("One device: nothing is compared."))
     if details.get("missing"):
-        lines += prose(printable(str(details["missing"])))
-    return lines
+        blocks.append(Prose(str(details["missing"])))
+    return blocks
 
 
-def _extrapolated(name: str, steps: Mapping[str, float] | None) -> list[str]:
+def _extrapolated(name: str, steps: Mapping[str, float] | None) -> list[Block]:
     if not steps:
         return []
-    return prose(
+    text = (
         f"{printable(name)}: an epoch of {counted(round(steps['steps_per_epoch']), 'step')} is "
         f"extrapolated; a block timed {round(steps['timed_steps'])} of them."
     )
+    return [Prose(text)]
 
 
 def _device_name(arm: ArmResult) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laptime.report.arms import arm_label
-from laptime.report.lines import shortened, table
+from laptime.report.blocks import GAP, Block, Prose, Table
+from laptime.report.lines import shortened
 from laptime.report.verdicts import significant
 from laptime.study import StudyRecord
 
@@ -36,17 +37,17 @@ def layers_of(norms: Norms) -> list[str]:
     return list(dict.fromkeys(name for rows in norms.values() for name in rows))
 
 
-def layer_lines(record: StudyRecord) -> list[str]:
+def layer_blocks(record: StudyRecord) -> list[Block]:
     """Return a table of the first step's figures, where they were looked at."""
-    lines: list[str] = []
+    blocks: list[Block] = []
     for what, title in TITLES.items():
         norms = norms_of(record, what)
         if any(value > 0 for rows in norms.values() for value in rows.values()):
-            lines += ["", title, *_layers(record, norms)]
-    return lines
+            blocks += [GAP, Prose(title), _layers(record, norms)]
+    return blocks
 
 
-def _layers(record: StudyRecord, norms: Norms) -> list[str]:
+def _layers(record: StudyRecord, norms: Norms) -> Table:
     values = [value for rows in norms.values() for value in rows.values() if value > 0]
     low = math.floor(math.log10(min(values)))
     high = max(low + 1, math.ceil(math.log10(max(values))))
@@ -58,7 +59,7 @@ def _layers(record: StudyRecord, norms: Norms) -> list[str]:
         cells = ["-" if value is None else significant(value) for value in found]
         rows.append([shortened(layer, 26), *cells[: len(marks)], _strip(found, low, high)])
     head = ("layer", *marks, f"1e{low} to 1e{high}, logarithmic")
-    return table(head, rows, "<" + ">" * len(marks) + "<")
+    return Table.of(head, rows, "<" + ">" * len(marks) + "<")
 
 
 def _strip(values: Sequence[float | None], low: int, high: int) -> str:

@@ -9,15 +9,13 @@ from pathlib import PurePath
 from laptime.errors import printable
 from laptime.replicate import Replicate, TrainedReplicate
 from laptime.report.arms import arm_label, is_beside
+from laptime.report.blocks import GAP, Block, Command, Prose, Words, lines_of
 from laptime.report.lines import (
-    as_it_is,
     counted,
     how_words,
-    joined,
     listed,
     machine_words,
     model_words,
-    prose,
 )
 from laptime.report.study_tables import TABLES
 from laptime.report.verdicts import change_cell, code_words, significant
@@ -51,28 +49,41 @@ _Runs = list[tuple[str, Replicate | TrainedReplicate]]
 
 def render_study(record: StudyRecord) -> list[str]:
     """Return everything that is printed of a study, line by line."""
-    lines = [*study_header(record), "", *TABLES[record.plan.study](record)]
-    for sentence in record.explanation:
-        lines += ["", *prose(printable(sentence))]
-    lines += ["", *_outcomes(record), *_refused(record), *not_concluded(record)]
-    return [line.rstrip() for line in [*lines, *_ending(record)]]
+    reasons = [block for text in record.explanation for block in (GAP, Prose(text))]
+    blocks = [GAP, *TABLES[record.plan.study](record), *reasons, GAP, *troubles(record)]
+    open_ends = Prose(f"Not concluded: {'; '.join(not_concluded(record))}.")
+    return [*_header(record), *lines_of([*blocks, open_ends, *_ending(record)])]
 
 
-def study_header(record: StudyRecord) -> list[str]:
+def _header(record: StudyRecord) -> list[str]:
     """Return what was compared, on what, with what, where, and how well."""
+    words = subject(record)
+    compared = f"{TITLES[record.plan.study]} compared: {words.pop('compared')}"
+    return [*map(printable, [compared, *words.values()]), *quality(record).lines()]
+
+
+def subject(record: StudyRecord) -> dict[str, str]:
+    """Return what was compared, the model and the data, the settings, the machine."""
     settings = record.plan.arm(record.plan.baseline).settings
     planned = [arm.name for arm in record.plan.arms if not is_beside(record, arm.name)]
-    names = [arm_label(record, name) for name in planned]
     sizes = {r.parameters: None for arm in record.arms for r in arm.replicates if r.parameters}
-    lines = [
-        f"{TITLES[record.plan.study]} compared: {listed(names)}",
-        f"{model_words(settings.flat(), *sizes)} · {data_words(record)}",
-        ", ".join(how_words(settings.flat(), record.plan.factors)),
-    ]
-    if record.environment:
-        lines.append(", ".join(machine_words(record.environment)))
-    quality = joined([*_extent(record), *_resolution(record), *_twin_check(record)])
-    return [*map(printable, lines), *quality]
+    machine = record.environment
+    return {
+        "compared": listed([arm_label(record, name) for name in planned]),
+        "model and data": f"{model_words(settings.flat(), *sizes)} · {data_words(record)}",
+        "settings": ", ".join(how_words(settings.flat(), record.plan.factors)),
+        **({"machine": ", ".join(machine_words(machine))} if machine else {}),
+    }
+
+
+def quality(record: StudyRecord) -> Words:
+    """Return how much was measured, how small a difference it shows, and the A/A check."""
+    return Words((*_extent(record), *_resolution(record), *_twin_check(record)))
+
+
+def again(record: StudyRecord) -> str:
+    """Return the command that goes on with the study, or shows it once more."""
+    return f"laptime study {record.plan.study} --resume {shlex.quote(record.directory)}"
 
 
 def data_words(record: StudyRecord) -> str:
@@ -144,20 +155,21 @@ def _twin_words(row: Comparison, zone: float) -> str:
     return f"passed: no difference beyond {render_share(zone)} shown ({change_cell(row)})"
 
 
-def _outcomes(record: StudyRecord) -> list[str]:
-    """Return how many processes ended otherwise than completed, and turns that were not ours."""
+def troubles(record: StudyRecord) -> list[Block]:
+    """Return processes that did not complete, turns that were not ours alone, refusals."""
     timed: _Runs = [(arm.name, run) for arm in record.arms for run in arm.replicates]
     trained: _Runs = [(arm.name, run) for arm in record.arms for run in arm.trained]
-    lines = [
+    return [
         *_ends(record, timed, "process of the blocks", "processes of the blocks"),
         *_ends(record, trained, "training run", "training runs"),
+        *_contamination(record),
+        *_refused(record),
     ]
-    return lines + _contamination(record)
 
 
-def _ends(record: StudyRecord, runs: _Runs, one: str, many: str) -> list[str]:
+def _ends(record: StudyRecord, runs: _Runs, one: str, many: str) -> list[Block]:
     """Return a line for each way in which some did not complete, with the first reason given."""
-    lines: list[str] = []
+    blocks: list[Block] = []
     lost = [(name, run) for name, run in runs if run.status != "completed"]
     for status in dict.fromkeys(run.status for _, run in lost):
         arms = Counter(arm_label(record, name) for name, run in lost if run.status == status)
@@ -165,38 +177,39 @@ def _ends(record: StudyRecord, runs: _Runs, one: str, many: str) -> list[str]:
         reason = next((run.reason for _, run in lost if run.status == status and run.reason), "")
         what = f"{arms.total()} of {len(runs)} {one if len(runs) == 1 else many}"
         text = f"{what} {status.replace('_', ' ')} ({where}){f': {reason}' if reason else ''}"
-        lines += prose(printable(text))
-    return lines
+        blocks.append(Prose(text))
+    return blocks
 
 
-def _contamination(record: StudyRecord) -> list[str]:
+def _contamination(record: StudyRecord) -> list[Block]:
     if not record.contaminated_turns:
         return []
-    return prose(
+    text = (
         f"{record.contaminated_turns} of {render_count(record.turns)} turns were taken while the "
         f"machine was not ours alone: kept and flagged; an arm's means leave them out where four "
         f"others remain."
     )
+    return [Prose(text)]
 
 
-def _refused(record: StudyRecord) -> list[str]:
+def _refused(record: StudyRecord) -> list[Block]:
     """Return each reason not to conclude, with what was seen and the cheapest next step."""
-    lines: list[str] = []
+    blocks: list[Block] = []
     for refusal in record.refusals:
         about = f" ({listed([arm_label(record, a) for a in refusal.arms])})" if refusal.arms else ""
         next_step = refusal.next[:1].upper() + refusal.next[1:].rstrip(".")
         what = f"Refused{about}, {code_words(refusal.code)}"
         text = f"{what}: {refusal.evidence.rstrip('.')}. {next_step}."
-        lines += prose(printable(text))
-    return lines
+        blocks.append(Prose(text))
+    return blocks
 
 
 def not_concluded(record: StudyRecord) -> list[str]:
-    """Return what nobody may read out of this study."""
+    """Return what nobody may read out of this study; each completes "Not concluded: ..."."""
     parts = [*_undecided_pairs(record), *_open_questions(record)]
     parts.append("whether another hour or another machine would say the same: all of it comes "
                  "from one stretch of time on one machine")  # fmt: skip
-    return prose(printable(f"Not concluded: {'; '.join(parts)}."))
+    return parts
 
 
 def _undecided_pairs(record: StudyRecord) -> list[str]:
@@ -247,11 +260,9 @@ def _open_questions(record: StudyRecord) -> list[str]:
     return parts
 
 
-def _ending(record: StudyRecord) -> list[str]:
+def _ending(record: StudyRecord) -> list[Block]:
     """Return where the study is, and how to go on with it or do it once more."""
-    command = f"laptime study {record.plan.study}"
-    resume = f"{command} --resume {shlex.quote(record.directory)}"
-    lines = [as_it_is(f"Record: {record.directory} (graphs in charts/, as SVG and PNG)")]
+    place = Command(f"{record.directory} (graphs in charts/, as SVG and PNG)", "Record:")
     if record.status == "completed":
-        return [*lines, as_it_is(f"Again:  {resume}")]
-    return [as_it_is(f"Go on:  {resume}"), *lines]
+        return [place, Command(again(record), "Again: ")]
+    return [Command(again(record), "Go on: "), place]

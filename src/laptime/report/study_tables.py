@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from laptime.report.device_tables import device_lines
-from laptime.report.trained_tables import batchnorm_lines, optimizer_lines
-from laptime.report.workers import worker_lines
+from laptime.report.blocks import Block
+from laptime.report.device_tables import device_blocks
+from laptime.report.trained_tables import batchnorm_blocks, optimizer_blocks
+from laptime.report.workers import worker_blocks
 from laptime.study import StudyRecord
 
-TABLES: Mapping[str, Callable[[StudyRecord], list[str]]] = {
-    "workers": worker_lines,
-    "devices": device_lines,
-    "optimizers": optimizer_lines,
-    "batchnorm": batchnorm_lines,
+TABLES: Mapping[str, Callable[[StudyRecord], list[Block]]] = {
+    "workers": worker_blocks,
+    "devices": device_blocks,
+    "optimizers": optimizer_blocks,
+    "batchnorm": batchnorm_blocks,
 }
-"""Lines between the header and the explanation."""
+"""What stands between the header and the explanation."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from laptime.replicate import TrainedReplicate
 from laptime.report.arms import arm_label, main_results
-from laptime.report.layer_tables import layer_lines
-from laptime.report.lines import counted, joined, listed, prose, shortened, table
+from laptime.report.blocks import GAP, Block, Prose, Table, Words
+from laptime.report.layer_tables import layer_blocks
+from laptime.report.lines import counted, listed, shortened
 from laptime.report.verdicts import (
     change_cell,
     digits,
@@ -36,7 +37,7 @@ _Row = tuple[int, str, float | None, float | None]
 """Seed, how the run ended, loss and top-1 of its last epoch."""
 
 
-def optimizer_lines(record: StudyRecord) -> list[str]:
+def optimizer_blocks(record: StudyRecord) -> list[Block]:
     """Return a line an optimizer, where the time goes, every verdict, and the tuned table."""
     return [
         *_arms(record),
@@ -47,22 +48,23 @@ def optimizer_lines(record: StudyRecord) -> list[str]:
     ]
 
 
-def batchnorm_lines(record: StudyRecord) -> list[str]:
+def batchnorm_blocks(record: StudyRecord) -> list[Block]:
     """Return a line an arm, times, verdicts, and the first step layer by layer."""
-    return [*_arms(record), *_times(record), *_verdicts(record), *layer_lines(record)]
+    return [*_arms(record), *_times(record), *_verdicts(record), *layer_blocks(record)]
 
 
-def _arms(record: StudyRecord) -> list[str]:
-    lines = []
+def _arms(record: StudyRecord) -> list[Block]:
+    blocks: list[Block] = []
     for arm in main_results(record):
         time = f"average epoch {spelled(arm.epoch_s)}" if arm.epoch_s else "epoch not timed"
         what = f"{time}, {_loss(arm.loss)}, {_accuracy(arm.accuracy)}{_n(arm)}"
-        lines += prose(f"{arm_label(record, arm.name)}: {what}")
-        lines += _seeds(record, arm)
-    return [*lines, "", *prose(
+        blocks.append(Prose(f"{arm_label(record, arm.name)}: {what}"))
+        blocks += _seeds(record, arm)
+    text = (
         "Loss and top-1 are those of the last epoch: over all its training samples, each before "
         "the update that it took part in."
-    )]  # fmt: skip
+    )
+    return [*blocks, GAP, Prose(text)]
 
 
 def _loss(value: Estimate | None) -> str:
@@ -91,7 +93,7 @@ def _n(arm: ArmResult) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _seeds(record: StudyRecord, arm: ArmResult) -> list[str]:
+def _seeds(record: StudyRecord, arm: ArmResult) -> list[Block]:
     """Return every run of an arm, and how many came to nothing."""
     rows = [_row(run) for run in arm.trained]
     idle = (record.details.get("not_learned") or {}).get(arm.name, 0)
@@ -104,11 +106,11 @@ def _row(run: TrainedReplicate) -> _Row:
     return run.seed, run.status, loss, accuracy
 
 
-def _runs(rows: Sequence[_Row], extra: Sequence[str] = ()) -> list[str]:
+def _runs(rows: Sequence[_Row], extra: Sequence[str] = ()) -> list[Block]:
     words = [_run(*row) for row in rows]
     ends = Counter(status for _, status, _, _ in rows if status != "completed")
     words += [f"{status.replace('_', ' ')} {n} of {len(rows)}" for status, n in ends.items()]
-    return joined([*words, *extra], lead="  ", indent="  ") if words else []
+    return [Words((*words, *extra), lead="  ", indent="  ")] if words else []
 
 
 def _run(seed: int, status: str, loss: float | None, accuracy: float | None) -> str:
@@ -118,7 +120,7 @@ def _run(seed: int, status: str, loss: float | None, accuracy: float | None) -> 
     return f"seed {seed}: {shown}, {render_percent(accuracy)}"
 
 
-def _times(record: StudyRecord) -> list[str]:
+def _times(record: StudyRecord) -> list[Block]:
     """Return where an epoch's time goes in each arm, against the baseline."""
     timed = [arm for arm in record.arms if arm.epoch_s]
     if not timed:
@@ -139,35 +141,35 @@ def _times(record: StudyRecord) -> list[str]:
     head = ("", "epoch s", "95 %", "loading", "training", "update", f"against {baseline}")
     compared = [row for row in record.comparisons if row.quantity == "epoch_s"]
     return [
-        "",
-        *table(head, rows, "<.<...<"),
-        *reasons(compared, record.plan.zone, partial(arm_label, record)),
-        "update: the optimizer's part of training",
+        GAP,
+        Table.of(head, rows, "<.<...<"),
+        reasons(compared, record.plan.zone, partial(arm_label, record)),
+        Prose("update: the optimizer's part of training"),
     ]
 
 
-def _verdicts(record: StudyRecord) -> list[str]:
+def _verdicts(record: StudyRecord) -> list[Block]:
     """Return what may be said of top-1 and loss, pair by pair, or that it cannot be told."""
-    lines = _of_quantities(record, record.comparisons, record.details.get("smallest_gap") or {})
-    if not lines and record.plan.seeds:
+    found = _of_quantities(record, record.comparisons, record.details.get("smallest_gap") or {})
+    if not found and record.plan.seeds:
         seeds = counted(len(record.plan.seeds), "seed")
-        return ["", f"{seeds} an arm: a table, and no verdict on loss or top-1."]
-    return lines
+        return [GAP, Prose(f"{seeds} an arm: a table, and no verdict on loss or top-1.")]
+    return found
 
 
 def _of_quantities(
     record: StudyRecord, rows: Sequence[Comparison], gaps: Mapping[str, float | None]
-) -> list[str]:
-    lines: list[str] = []
+) -> list[Block]:
+    blocks: list[Block] = []
     for quantity, title in QUANTITIES.items():
         found = [row for row in rows if row.quantity == quantity]
         if found:
-            lines += ["", *_told(record, found, title)]
-            lines += _not_told(record, found, title, gaps.get(quantity))
-    return lines
+            blocks += [GAP, *_told(record, found, title)]
+            blocks += _not_told(record, found, title, gaps.get(quantity))
+    return blocks
 
 
-def _told(record: StudyRecord, rows: Sequence[Comparison], title: str) -> list[str]:
+def _told(record: StudyRecord, rows: Sequence[Comparison], title: str) -> list[Block]:
     """Return the pairs that differ, by how much, and those that are equal, with the reason."""
     told = [row for row in rows if row.verdict in {"higher", "lower", "equivalent"}]
     words = [
@@ -178,22 +180,21 @@ def _told(record: StudyRecord, rows: Sequence[Comparison], title: str) -> list[s
         return []
     because = dict.fromkeys(reason_words(row, record.plan.zone) for row in told)
     return [
-        *joined(words, lead=f"{title}: ", indent="  "),
-        *prose(f"({'; '.join(because)})"),
+        Words(tuple(words), lead=f"{title}: ", indent="  "),
+        Prose(f"({'; '.join(because)})"),
     ]
 
 
 def _not_told(
     record: StudyRecord, rows: Sequence[Comparison], title: str, gap: float | None
-) -> list[str]:
+) -> list[Block]:
     silent = [row for row in rows if row.verdict not in {"higher", "lower", "equivalent"}]
     if not silent:
         return []
     if len(silent) == len(rows) > 1:
         why = dict.fromkeys(reason_words(row, record.plan.zone) for row in rows)
-        return prose(
-            f"{title}: no two arms can be told apart ({'; '.join(why)}).{_seen(rows, gap)}"
-        )
+        text = f"{title}: no two arms can be told apart ({'; '.join(why)}).{_seen(rows, gap)}"
+        return [Prose(text)]
     groups: dict[tuple[int, str], list[str]] = {}
     for row in silent:
         key = row.n, reason_words(row, record.plan.zone)
@@ -202,7 +203,7 @@ def _not_told(
         f"with {counted(n, 'seed')}: {'; '.join(pairs)} ({why})"
         for (n, why), pairs in groups.items()
     ]
-    return prose(f"{title}, not distinguishable {'; '.join(parts)}.{_seen(rows, gap)}")
+    return [Prose(f"{title}, not distinguishable {'; '.join(parts)}.{_seen(rows, gap)}")]
 
 
 def _seen(rows: Sequence[Comparison], gap: float | None) -> str:
@@ -231,7 +232,7 @@ def _gap(record: StudyRecord, row: Comparison) -> str:
     return f"{names[0]} is {row.verdict} than {names[1]} by {size}{unit} {bounds}".rstrip()
 
 
-def _best(record: StudyRecord) -> list[str]:
+def _best(record: StudyRecord) -> list[Block]:
     """Return the highest mean top-1, and what it is not shown to exceed."""
     best = record.details.get("best")
     accuracy = estimate_of(best["accuracy"]) if best else None
@@ -246,34 +247,36 @@ def _best(record: StudyRecord) -> list[str]:
         text += f"; not shown to exceed {listed([arm_label(record, n) for n in others], 'or')}"
     if few:
         text += f"; too few runs of {listed([arm_label(record, n) for n in few])} ended to say"
-    return prose(f"{text}.")
+    return [Prose(f"{text}.")]
 
 
-def _tuned(record: StudyRecord) -> list[str]:
+def _tuned(record: StudyRecord) -> list[Block]:
     """Return what each arm comes to with a learning rate of its own."""
     tuned: Mapping[str, Mapping[str, Any]] = record.details.get("tuned") or {}
-    lines: list[str] = []
+    blocks: list[Block] = []
     for name, found in tuned.items():
         label = arm_label(record, name)
         if found["lr"] is None:
-            lines += prose(f"{label}: no learning rate led to the end of a run")
+            blocks.append(Prose(f"{label}: no learning rate led to the end of a run"))
         else:
             what = (
                 f"{_loss(estimate_of(found['loss']))}, {_accuracy(estimate_of(found['accuracy']))}"
             )
-            lines += prose(f"{label} at lr {found['lr']:g}: {what}{_edge(found['edge'])}")
-            lines += _runs(
+            text = f"{label} at lr {found['lr']:g}: {what}{_edge(found['edge'])}"
+            blocks.append(Prose(text))
+            blocks += _runs(
                 [(r["seed"], r["status"], r["loss"], r["accuracy"]) for r in found["replicates"]]
             )
-        lines += joined([_tried(*row) for row in found["tried"]], lead="  tried: ", indent="  ")
-    if not lines:
+        tried = tuple(_tried(*row) for row in found["tried"])
+        blocks.append(Words(tried, lead="  tried: ", indent="  "))
+    if not blocks:
         return []
     rows = [Comparison.model_validate(r) for r in record.details.get("tuned_comparisons") or ()]
     lead = (
         "With a learning rate of each one's own: the same rates tried by all, one run each, judged "
         "by top-1 on a tenth of the training samples that was held out."
     )
-    return ["", *prose(lead), *lines, *_of_quantities(record, rows, {})]
+    return [GAP, Prose(lead), *blocks, *_of_quantities(record, rows, {})]
 
 
 def _edge(edge: str | None) -> str:

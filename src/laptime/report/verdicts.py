@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from laptime.errors import printable
-from laptime.report.lines import counted, joined
+from laptime.report.blocks import Words
+from laptime.report.lines import counted
 from laptime.statistics.summary import ACCURACY_ONLY, EXPLANATION_ONLY
 from laptime.study import Comparison, Estimate, Refusal, StudyRecord, VerdictWord
 from laptime.units import (
@@ -75,7 +76,7 @@ def time_refusal(record: StudyRecord, arms: Collection[str]) -> Refusal | None:
 
 def reasons(
     rows: Iterable[Comparison], zone: float, label: Callable[[str], str] = printable
-) -> list[str]:
+) -> Words:
     """Return what the verdicts of some rows rest on, each reason once."""
     found: dict[str, dict[str, list[str]]] = {}
     for row in rows:
@@ -85,7 +86,7 @@ def reasons(
     for reason, verdicts in found.items():
         which = ", ".join(f"{verdict} ({', '.join(arms)})" for verdict, arms in verdicts.items())
         words.append(f"{which}: {reason}")
-    return joined(words)
+    return Words(tuple(words))
 
 
 def find_comparison(

@@ -10,11 +10,12 @@ from laptime.report.chart_style import (
     HEIGHT,
     WIDTH,
     Chart,
+    Figure,
     Rows,
     bar_row,
     blocks_note,
     chart_of,
-    finished,
+    study_figure,
 )
 from laptime.report.lines import listed
 from laptime.report.worker_curve import counts_of, step_fit
@@ -31,7 +32,7 @@ _OFFSETS = {EPOCH: -3, LOADER: 3}
 """Pixels to the side, so that points of the two curves do not hide each other."""
 
 
-def worker_chart(record: StudyRecord) -> Chart | None:
+def worker_chart(record: StudyRecord) -> Figure | None:
     """Return both curves over the worker counts, the fit, the bound and the plateau."""
     import altair as alt
 
@@ -66,8 +67,8 @@ def worker_chart(record: StudyRecord) -> Chart | None:
             means.mark_point(filled=True, opacity=1, size=50, **beside).encode(x, y, colour),
         ]
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    title = "Training epoch and loader alone"
-    return finished(chart, record, title, blocks_note(record), _decided(record))
+    title, notes = "Training epoch and loader alone", (blocks_note(record), _decided(record))
+    return study_figure("workers", record, title, notes, chart)
 
 
 def _worker_points(record: StudyRecord) -> Rows:

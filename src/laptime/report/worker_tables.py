@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laptime.record import EpochRecord
+from laptime.report.blocks import CHOSEN, GAP, Block, Prose, Table
 from laptime.report.findings import steady_epochs
-from laptime.report.lines import prose, table
 from laptime.report.verdicts import (
     digits,
     estimate_of,
@@ -22,7 +22,7 @@ from laptime.study import ArmResult, StudyRecord
 from laptime.units import render_bytes, render_seconds, seconds
 
 
-def times_lines(record: StudyRecord) -> list[str]:
+def times_blocks(record: StudyRecord) -> list[Block]:
     """Return the seconds of every arm, and what its workers cost."""
     rows = [_times_row(record, str(count), arm) for count, arm in counts_of(record)]
     for arm in record.arms:
@@ -34,8 +34,8 @@ def times_lines(record: StudyRecord) -> list[str]:
         "first\nbatch s", "worker\nRAM", "worker\nCPU s",
     )  # fmt: skip
     return [
-        *table(head, rows, "><.<....>>"),
-        *prose(
+        Table.of(head, rows, "><.<....>>"),
+        Prose(
             "An epoch is composed: loader start, steps at the pace of the turns, loader end. "
             "Loader alone: the same batches for a consumer that does nothing. First batch: the "
             "loader's start, part of loading. Again: the A/A check. Resident: batches that are in "
@@ -48,7 +48,7 @@ def _times_row(record: StudyRecord, name: str, arm: ArmResult) -> list[str]:
     details = record.details
     chosen = (details.get("recommended") or {}).get("num_workers")
     marks = ["now"] if name == str(details.get("current")) else []
-    marks += ["<--"] if name == str(chosen) else []
+    marks += [CHOSEN] if name == str(chosen) else []
     first = estimate_of((details.get("first_batch_s") or {}).get(name))
     return [
         name,
@@ -70,7 +70,7 @@ def _how_it_ended(arm: ArmResult) -> str:
     return ", ".join(ends) or "not run"
 
 
-def rates_lines(record: StudyRecord) -> list[str]:
+def rates_blocks(record: StudyRecord) -> list[Block]:
     """Return batches a second, what they say of each other, and every verdict."""
     rates = record.details.get("rates") or {"arms": {}, "step_per_s": None}
     rows = []
@@ -95,25 +95,26 @@ def rates_lines(record: StudyRecord) -> list[str]:
     )  # fmt: skip
     compared = [row for row in record.comparisons if row.a in rates["arms"]]
     because = reasons(compared, record.plan.zone)
-    return [*table(head, rows, ">....<"), *because, *_rates_legend(rates)]
+    return [Table.of(head, rows, ">....<"), because, *_rates_legend(rates)]
 
 
-def _rates_legend(rates: Mapping[str, Any]) -> list[str]:
+def _rates_legend(rates: Mapping[str, Any]) -> list[Block]:
     step = estimate_of(rates["step_per_s"])
     if step is None:
         return []
-    return prose(
+    text = (
         f"Steps alone, on batches in memory: {digits(step)} {interval(step)} batches/s. Headroom: "
         f"loader alone over steps alone; under 1 the loader cannot keep up. Efficiency: training "
         f"over the slower of the two; well under 1, workers and training disturb each other."
     )
+    return [Prose(text)]
 
 
 def _factor(value: float | None) -> str:
     return "-" if value is None else significant(value)
 
 
-def side_by_side(record: StudyRecord) -> list[str]:
+def side_by_side(record: StudyRecord) -> list[Block]:
     """Return one worker and the recommended number, epoch by epoch, where whole runs were made."""
     count = (record.details.get("recommended") or {}).get("num_workers")
     runs = {name: _epochs_of(record, name) for name in dict.fromkeys(("1", str(count)))}
@@ -133,9 +134,9 @@ def side_by_side(record: StudyRecord) -> list[str]:
     others = [f"{names[1] if n == 0 else ''}\n{c}" for n, c in enumerate(columns)]
     head = ["", *titles, "", *others]
     return [
-        "",
-        "Whole runs, one of each, in seconds; the verdicts rest on the blocks above.",
-        *table(head, rows, "<>>>><>>>>"),
+        GAP,
+        Prose("Whole runs, one of each, in seconds; the verdicts rest on the blocks above."),
+        Table.of(head, rows, "<>>>><>>>>"),
     ]
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laptime.report.lines import counted, listed, prose
+from laptime.report.blocks import GAP, Block, Prose, Sketch
+from laptime.report.lines import counted, listed
 from laptime.report.verdicts import significant, time_refusal, times_sentence
 from laptime.report.worker_curve import counts_of, curve_lines, step_fit, workers
-from laptime.report.worker_tables import rates_lines, side_by_side, times_lines
+from laptime.report.worker_tables import rates_blocks, side_by_side, times_blocks
 from laptime.study import Comparison, StudyRecord
 from laptime.units import render_duration, render_share, render_step_time
 
 
-def worker_lines(record: StudyRecord) -> list[str]:
-    """Return everything that only a worker study prints, without its explanation."""
-    lines = [*times_lines(record), "", *curve_lines(record), "", *rates_lines(record), ""]
-    lines += [line for text in decision_sentences(record) for line in prose(text)]
-    return [*lines, *side_by_side(record)]
+def worker_blocks(record: StudyRecord) -> list[Block]:
+    """Return everything that only a worker study says, without its explanation."""
+    curve = Sketch(tuple(curve_lines(record)))
+    found: list[Block] = [*times_blocks(record), GAP, curve, GAP, *rates_blocks(record), GAP]
+    found += [Prose(text) for text in decision_sentences(record)]
+    return [*found, *side_by_side(record)]
 
 
 def decision_sentences(record: StudyRecord) -> list[str]:
