@@ -168,7 +168,7 @@ def test_the_first_sentence_is_the_verdict_and_speaks_of_a(
     given: dict[str, Any], expected: str
 ) -> None:
     assert expected in headline(contrast(**given))
-    assert render_contrast(contrast(**given))[0] == headline(contrast(**given))[0]
+    assert headline(contrast(**given)).startswith(render_contrast(contrast(**given))[0])
 
 
 def test_single_runs_show_both_and_say_what_would_decide() -> None:

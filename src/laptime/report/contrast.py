@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from laptime.errors import printable
 from laptime.report.blocks import GAP, Block, Command, Prose, Table, lines_of
 from laptime.report.contrast_tables import figure_blocks, name_of, size_words
 from laptime.report.lines import WIDTH, counted, listed, shortened
