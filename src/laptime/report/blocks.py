@@ -49,18 +49,23 @@ class Table:
     head: Cells
     rows: tuple[Cells, ...]
     align: str
-    drawn: Cells = ()
-    """The same as lines, where a terminal has shown them one by one already."""
+    sketched: bool = False
+    """Whether the last column is a chart in characters: pages leave it out."""
 
     @classmethod
-    def of(cls, head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> Self:
+    def of(
+        cls,
+        head: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        align: str,
+        *,
+        sketched: bool = False,
+    ) -> Self:
         """Return a table of any sequences."""
-        return cls(tuple(head), tuple(map(tuple, rows)), align)
+        return cls(tuple(head), tuple(map(tuple, rows)), align, sketched)
 
     def lines(self) -> list[str]:
         """Return lines whose columns align."""
-        if self.drawn:
-            return list(self.drawn)
         rows = [list(map(printable, row)) for row in self.rows]
         return table(self.head, rows, self.align)
 

@@ -164,39 +164,41 @@ def _mostly_edges(epochs: Sequence[EpochRecord]) -> int:
 def _faster_loader(record: RunRecord) -> str | None:
     loader, workers = record.settings["loader"], record.settings["num_workers"]
     if record.data.num_classes and loader == "sample":
-        return _again(record, loader="batch")
+        return train_command(record, loader="batch")
     if loader == "device" or workers > _MAX_WORKERS // 2:
         return None
-    return _again(record, num_workers=max(1, 2 * workers))
+    return train_command(record, num_workers=max(1, 2 * workers))
 
 
 def _persistent_workers(record: RunRecord) -> str | None:
     settings = record.settings
     if settings["persistent_workers"] or not settings["num_workers"] or settings["epochs"] == 1:
         return None
-    return _again(record, persistent_workers=True)
+    return train_command(record, persistent_workers=True)
 
 
 def _rarer_checkpoints(record: RunRecord) -> str | None:
-    return _again(record, checkpoint_every=0) if record.settings["checkpoint_every"] else None
+    return (
+        train_command(record, checkpoint_every=0) if record.settings["checkpoint_every"] else None
+    )
 
 
 def _smaller_steps(record: RunRecord) -> str | None:
     lr = record.settings["lr"]
-    return _again(record, lr=min(float(f"{lr / 10:.6g}"), 0.1)) if lr > 0 else None
+    return train_command(record, lr=min(float(f"{lr / 10:.6g}"), 0.1)) if lr > 0 else None
 
 
 def _faster_arithmetic(record: RunRecord) -> str | None:
     """Return what often makes computing faster; whether it does here, the run shows."""
     if not record.settings["channels_last"]:
-        return _again(record, channels_last=True)
+        return train_command(record, channels_last=True)
     if record.settings["precision"] == "float32":
-        return _again(record, precision="bf16")
+        return train_command(record, precision="bf16")
     return None
 
 
-def _again(record: RunRecord, **changes: object) -> str:
-    """Return the command that runs the same again with something changed."""
+def train_command(record: RunRecord, **changes: object) -> str:
+    """Return the command that runs the same again, with something changed."""
     settings = {**record.settings, **changes}
     usual = RunSettings().flat()
     words = [
@@ -233,7 +235,7 @@ _RULES = (
         "evaluation_bound",
         "evaluation on the test set, after every epoch.",
         _phase_sum(Phase.EVALUATION),
-        lambda record: _again(record, evaluate=False),
+        lambda record: train_command(record, evaluate=False),
     ),
     _Rule(
         "checkpoint_bound",

@@ -59,7 +59,7 @@ def _layers(record: StudyRecord, norms: Norms) -> Table:
         cells = ["-" if value is None else significant(value) for value in found]
         rows.append([shortened(layer, 26), *cells[: len(marks)], _strip(found, low, high)])
     head = ("layer", *marks, f"1e{low} to 1e{high}, logarithmic")
-    return Table.of(head, rows, "<" + ">" * len(marks) + "<")
+    return Table.of(head, rows, "<" + ">" * len(marks) + "<", sketched=True)
 
 
 def _strip(values: Sequence[float | None], low: int, high: int) -> str:

@@ -17,7 +17,7 @@ from laptime.report.epochs import (
     totals_lines,
 )
 from laptime.report.findings import findings, steady_epochs
-from laptime.report.lines import how_words, machine_words, model_words
+from laptime.report.lines import counted, how_words, machine_words, model_words
 from laptime.units import (
     render_count,
     render_duration,
@@ -128,6 +128,17 @@ def ledger_blocks(record: RunRecord) -> list[Block]:
     if epochs[0].device_ns is not None:
         blocks += _device(epochs)
     return blocks + ([Prose(cost_words(record))] if record.overhead else [])
+
+
+def timed_words(record: RunRecord) -> str:
+    """Return how the epochs were timed, and over how many the means are."""
+    if not record.epochs or record.epochs[0].mode == "off":
+        return "wall time of the epochs only"
+    steady = steady_epochs(record.epochs)
+    return (
+        f"mode {record.epochs[0].mode}, one clock, every phase; means over n = {len(steady)} of "
+        f"{counted(len(record.epochs), 'epoch')}"
+    )
 
 
 def cost_words(record: RunRecord) -> str:
