@@ -10,9 +10,10 @@ from laptime.report.epochs import epoch_ranges, mean_columns_s
 from laptime.report.findings import steady_epochs
 from laptime.report.lines import counted, listed
 from laptime.report.verdicts import code_words, spelled, time_refusal, times_sentence
+from laptime.report.worker_curve import workers
 from laptime.report.workers import best_sentence
 from laptime.statistics.verdict import MIN_SEEDS
-from laptime.study import ArmResult, StudyRecord
+from laptime.study import ArmResult, Comparison, StudyRecord
 from laptime.units import render_duration, render_percent, render_share
 
 
@@ -52,6 +53,19 @@ def learned_answer(record: RunRecord) -> str:
 def study_answer(record: StudyRecord) -> str:
     """Say what a study found, or that it cannot tell."""
     return _ANSWERS[record.plan.study](record)
+
+
+def study_headline(record: StudyRecord) -> str:
+    """Say the verified gain, where fresh blocks have shown one; else the answer."""
+    recommended, dump = record.details.get("recommended"), record.details.get("confirmation")
+    if not recommended or not dump or time_refusal(record, ()):
+        return study_answer(record)
+    row = Comparison.model_validate(dump)
+    if row.verdict != "faster":
+        return study_answer(record)
+    names = f"An epoch with {workers(recommended['num_workers'])}", f"one with {row.b}"
+    sentence = times_sentence(row, record.plan.zone, *names)
+    return f"{sentence.partition(': ')[0]}, on {row.n} fresh blocks."
 
 
 def one_worker_answer(record: StudyRecord) -> str:

@@ -51,6 +51,8 @@ class Table:
     align: str
     sketched: bool = False
     """Whether the last column is a chart in characters: pages leave it out."""
+    footer: int = 0
+    """Rows at the end that are sums or means of those above."""
 
     @classmethod
     def of(
@@ -60,9 +62,10 @@ class Table:
         align: str,
         *,
         sketched: bool = False,
+        footer: int = 0,
     ) -> Self:
         """Return a table of any sequences."""
-        return cls(tuple(head), tuple(map(tuple, rows)), align, sketched)
+        return cls(tuple(head), tuple(map(tuple, rows)), align, sketched, footer)
 
     def lines(self) -> list[str]:
         """Return lines whose columns align."""

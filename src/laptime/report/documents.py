@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from laptime.record import RunRecord
 from laptime.report import contrast as comparison
 from laptime.report import run, study
-from laptime.report.answers import learned_answer, study_answer
+from laptime.report.answers import learned_answer, study_headline
 from laptime.report.blocks import GAP
 from laptime.report.chart_style import Figure
 from laptime.report.contrast_tables import figure_blocks, name_of
@@ -32,7 +33,7 @@ def run_document(
         headline=section.answer,
         facts=(learned_answer(record), *subject.values()),
         lead=tuple(figures[:1]),
-        sections=(section,),
+        sections=(_alone(section),),
         commands=(section.command,),
         cost=run.cost_words(record),
         limits=section.not_concluded,
@@ -56,15 +57,25 @@ def study_document(
     section = study_section(record, tuple(figures[1:]))
     return Document(
         title=f"laptime: {record.id}",
-        headline=study_answer(record),
-        facts=tuple(study.subject(record).values()),
+        headline=study_headline(record),
+        facts=_study_facts(record),
         lead=tuple(figures[:1]),
-        sections=(section,),
+        sections=(_alone(section),),
         commands=(section.command,),
         limits=section.not_concluded,
         sources=tuple(sources),
         data={"study": record.document()},
     )
+
+
+def _study_facts(record: StudyRecord) -> tuple[str, ...]:
+    compared, *others = study.subject(record).values()
+    return f"Compared: {compared}", *others, ", ".join(study.quality(record).words)
+
+
+def _alone(section: Section) -> Section:
+    """Return a section without what the first screen says already."""
+    return replace(section, answer="", not_concluded=())
 
 
 def contrast_document(contrast: Contrast) -> Document:
@@ -90,7 +101,7 @@ def contrast_document(contrast: Contrast) -> Document:
         title="laptime: a comparison",
         headline=headline,
         facts=tuple(f"{label} is {name_of(side)}" for label, side in sides),
-        sections=(section,),
+        sections=(_alone(section),),
         commands=(command,),
         limits=section.not_concluded,
         data={"comparison": contrast.document()},

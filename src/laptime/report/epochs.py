@@ -50,8 +50,9 @@ def epochs_table(record: RunRecord) -> Table:
     every = -(-len(record.epochs) // MOST_ROWS)
     shown = [_cells(epoch) for epoch in record.epochs[::every]]
     head = _head(record)
-    rows = [[*cells, *[""] * (len(head) - len(cells))] for cells in (*shown, *_totals(record))]
-    return Table.of(head, rows, "<" + ">" * (len(head) - 1))
+    totals = _totals(record)
+    rows = [[*cells, *[""] * (len(head) - len(cells))] for cells in (*shown, *totals)]
+    return Table.of(head, rows, "<" + ">" * (len(head) - 1), footer=len(totals))
 
 
 def epochs_left_out(record: RunRecord) -> int:

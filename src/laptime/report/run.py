@@ -67,7 +67,9 @@ def closing_lines(record: RunRecord) -> list[str]:
     lines: list[str] = []
     if record.epochs:
         lines += [*totals_lines(record), *filter(None, [best_words(record)]), ""]
-        lines += [*lines_of(ledger_blocks(record)), ""]
+        timed = record.epochs[0].mode != "off"
+        cost = [Prose(cost_words(record))] if record.overhead and timed else []
+        lines += [*lines_of([*ledger_blocks(record), *cost]), ""]
     return lines + lines_of([*troubles(record), *advice(record), *_ending(record)])
 
 
@@ -97,7 +99,7 @@ def advice(record: RunRecord) -> list[Block]:
 
 
 def ledger_blocks(record: RunRecord) -> list[Block]:
-    """Return the bar of the steady epochs, its phases, and what the measuring cost."""
+    """Return the bar of the steady epochs, its phases, and what else the ledgers know."""
     epochs = steady_epochs(record.epochs)
     wall_ns = sum(epoch.wall_ns for epoch in epochs)
     mode = epochs[0].mode
@@ -127,7 +129,7 @@ def ledger_blocks(record: RunRecord) -> list[Block]:
         blocks.append(Prose(text))
     if epochs[0].device_ns is not None:
         blocks += _device(epochs)
-    return blocks + ([Prose(cost_words(record))] if record.overhead else [])
+    return blocks
 
 
 def timed_words(record: RunRecord) -> str:

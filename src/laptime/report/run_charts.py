@@ -131,7 +131,7 @@ def _epochs(record: RunRecord) -> Figure:
     size = max(1, min(40, 260 // min(len(record.epochs), _MOST_POINTS)))
     bars = chart_of(times).mark_bar(size=size).encode(x, y, colour, order)
     loss = alt.Y("loss:Q", title="training loss, nats", scale=alt.Scale(zero=False))
-    point: Any = {"size": 40} if len(losses) <= 40 else False
+    point: Any = {"size": 40, "color": COLOURS[2]} if len(losses) <= 40 else False
     curve = chart_of(losses).mark_line(color=COLOURS[2], point=point).encode(x, loss)
     panels = [
         chart.properties(width=WIDTH // 2 - 30, height=HEIGHT * 2 // 3) for chart in (bars, curve)

@@ -32,14 +32,18 @@ def run_section(record: RunRecord, figures: tuple[Figure, ...] = ()) -> Section:
     blocks: list[Block] = []
     if record.epochs:
         blocks += [epochs_table(record), *_left_out(record), Prose(_sentence(best_words(record)))]
-        blocks += [_named(block) for block in run.ledger_blocks(record)[1:]]
+        blocks += [_named(block) for block in run.ledger_blocks(record)]
     return Section(
         slug="run",
         title="Training, and where its time goes",
         answer=run_answer(record),
         figures=figures,
         blocks=(*blocks, *run.advice(record)),
-        method=_method(run.run_subject(record), ("Timed", run.timed_words(record))),
+        method=_method(
+            run.run_subject(record),
+            ("Timed", run.timed_words(record)),
+            ("Own cost", run.cost_words(record) or "not measured"),
+        ),
         troubles=tuple(run.troubles(record)),
         not_concluded=SINGLE_RUN,
         command=train_command(record),

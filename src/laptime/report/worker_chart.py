@@ -28,6 +28,8 @@ EPOCH, LOADER = "training epoch", "loader alone"
 FIT, BOUND = "steps by the fit, dashed", "epoch on batches in memory"
 """What the chart draws."""
 
+_HUES = {EPOCH: COLOURS[0], LOADER: COLOURS[1], FIT: GREY, BOUND: COLOURS[2]}
+
 _OFFSETS = {EPOCH: -3, LOADER: 3}
 """Pixels to the side, so that points of the two curves do not hide each other."""
 
@@ -39,9 +41,10 @@ def worker_chart(record: StudyRecord) -> Figure | None:
     counts = [count for count, arm in counts_of(record) if arm.epoch_s]
     if not counts:
         return None
-    names = [*_OFFSETS, FIT, BOUND]
-    hues = [*COLOURS[:2], GREY, COLOURS[2]]
-    colour = alt.Color("series:N", title=None, scale=alt.Scale(domain=names, range=hues))
+    fit, bound = _fit_rows(record, max(counts)), _bound_rows(record)
+    drawn = [EPOCH, LOADER, *([FIT] if fit else []), *([BOUND] if bound else [])]
+    hues = [_HUES[name] for name in drawn]
+    colour = alt.Color("series:N", title=None, scale=alt.Scale(domain=drawn, range=hues))
     x = alt.X(
         "workers:Q",
         title="loader workers",
@@ -52,8 +55,8 @@ def worker_chart(record: StudyRecord) -> Figure | None:
     y = alt.Y("seconds:Q", title="seconds an epoch", scale=alt.Scale(zero=True))
     layers = [
         *_plateau_band(record, x),
-        chart_of(_fit_rows(record, max(counts))).mark_line(strokeDash=[5, 4]).encode(x, y, colour),
-        chart_of(_bound_rows(record)).mark_rule(strokeWidth=2).encode(y=y, color=colour),
+        chart_of(fit).mark_line(strokeDash=[5, 4]).encode(x, y, colour),
+        chart_of(bound).mark_rule(strokeWidth=2).encode(y=y, color=colour),
     ]
     for series, offset in _OFFSETS.items():
         points = chart_of([row for row in _worker_points(record) if row["series"] == series])

@@ -125,6 +125,7 @@ def side_by_side(record: StudyRecord) -> list[Block]:
         [f"epoch {a.epoch}" + (" cold" if a.cold else ""), *_columns([a]), "", *_columns([b])]
         for a, b in zip(left, right, strict=False)
     ]
+    whole = len(rows)
     steady = [steady_epochs(run) for run in (left, right)]
     if len(steady[0]) > 1 and len(steady[1]) > 1:
         rows.append(["mean, not cold", *_columns(steady[0]), "", *_columns(steady[1])])
@@ -136,7 +137,7 @@ def side_by_side(record: StudyRecord) -> list[Block]:
     return [
         GAP,
         Prose("Whole runs, one of each, in seconds; the verdicts rest on the blocks above."),
-        Table.of(head, rows, "<>>>><>>>>"),
+        Table.of(head, rows, "<>>>><>>>>", footer=len(rows) - whole),
     ]
 
 
