@@ -9,7 +9,14 @@ from laptime.replicate import Block, Replicate
 from laptime.settings import RunSettings, build_settings
 from laptime.studies.plan import make_plan
 from laptime.study import Arm, Plan, StudyRequest
-from laptime.study_store import StudyDirectory, create_study, find_study, list_studies
+from laptime.study_store import (
+    Aside,
+    FirstStep,
+    StudyDirectory,
+    create_study,
+    find_study,
+    list_studies,
+)
 
 
 def plan_of(*names: str, **more: object) -> Plan:
@@ -75,6 +82,32 @@ def test_a_damaged_line_is_named(study: StudyDirectory) -> None:
 
     with pytest.raises(StoreError, match=r"damaged in line 1"):
         study.read_blocks()
+
+
+def test_what_is_kept_aside_is_read_as_it_was_written(study: StudyDirectory) -> None:
+    look = FirstStep(gradients={"batch": (("conv1", 0.1),)}, activations={})
+
+    study.write_aside("first_step", look)
+    study.write_aside("full_step_s", 1 / 3)
+
+    assert study.read_aside() == Aside(first_step=look, full_step_s=1 / 3)
+
+
+def test_nothing_found_is_told_from_what_was_not_looked_for(study: StudyDirectory) -> None:
+    before = study.read_aside()
+    study.write_aside("missing_device", None)
+
+    assert not before.knows("missing_device")
+    assert study.read_aside().knows("missing_device")
+    assert not study.read_aside().knows("full_step_s")
+
+
+def test_a_value_that_does_not_fit_is_not_written(study: StudyDirectory) -> None:
+    study.write_aside("usable_cpus", 2)
+
+    with pytest.raises(StoreError, match="full_step_s: Input should be a finite number"):
+        study.write_aside("full_step_s", float("nan"))
+    assert study.read_aside() == Aside(usable_cpus=2)
 
 
 def test_a_plan_of_a_later_version_is_refused(study: StudyDirectory) -> None:

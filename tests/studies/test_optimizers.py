@@ -22,8 +22,9 @@ from laptime.studies.optimizers import (
 from laptime.studies.plan import make_plan, varied
 from laptime.studies.process import ArmEndedError
 from laptime.studies.runner import Workshop, open_workshop
+from laptime.studies.training_plans import HOLDOUT, LEARNING_RATES, plan_search
 from laptime.studies.training_runs import run_trainings
-from laptime.studies.tuning import HOLDOUT, LEARNING_RATES, best_rate, edge, plan_search
+from laptime.studies.tuned_rates import best_rate, edge
 from laptime.study import Plan, StudyRecord, TurnPolicy
 from laptime.study_store import StudyDirectory
 from laptime.timing.environment import usable_cpus

@@ -20,13 +20,9 @@ from laptime.studies import training_runs
 from laptime.studies.ending import ending
 from laptime.studies.plan import make_plan
 from laptime.studies.runner import Workshop
+from laptime.studies.training_plans import training_order
 from laptime.studies.training_process import Pulse, TrainingProcess, TrainingTask
-from laptime.studies.training_runs import (
-    adopt_trained,
-    run_trainings,
-    simultaneous,
-    training_order,
-)
+from laptime.studies.training_runs import adopt_trained, run_trainings, simultaneous
 from laptime.study import Arm, Plan
 from laptime.study_store import StudyDirectory
 from laptime.timing.clock import FakeClock, sleep_s

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from laptime.errors import SettingsError
-from laptime.report.explanations import explain_batchnorm
 from laptime.settings import RunSettings
-from laptime.studies.course import MAKE_RUNS, Measured, Train, run_course
+from laptime.studies.course import MAKE_RUNS, Train, run_course
 from laptime.studies.first_step import look_at_first_step
 from laptime.studies.plan import make_plan, varied
 from laptime.studies.runner import Workshop
@@ -71,11 +70,10 @@ def run_batchnorm(
             timeout_s=request.timeout_s, budget_s=workshop.budget_s,
         )  # fmt: skip
 
-    def details(measured: Measured) -> dict[str, Any]:
-        arms = [arm for arm in measured.plan.arms if arm.again_of is None]
-        return dict(look_at_first_step(workshop, arms, request.timeout_s))
+    def afterwards(plan: Plan) -> None:
+        if not workshop.directory.read_aside().knows("first_step"):
+            arms = [arm for arm in plan.arms if arm.again_of is None]
+            look = look_at_first_step(workshop, arms, request.timeout_s)
+            workshop.directory.write_aside("first_step", look)
 
-    return run_course(
-        workshop, request, plan_of, explain_batchnorm,
-        details=details, train=train, reuse=reuse,
-    )  # fmt: skip
+    return run_course(workshop, request, plan_of, afterwards=afterwards, train=train, reuse=reuse)

@@ -10,6 +10,7 @@ from laptime.files import locked
 from laptime.studies.batchnorm import run_batchnorm
 from laptime.studies.devices import run_devices
 from laptime.studies.optimizers import run_optimizers
+from laptime.studies.reread import finished_study
 from laptime.studies.runner import (
     StudyListener,
     Workshop,
@@ -52,6 +53,8 @@ def continue_study(
 ) -> StudyRecord:
     """Run what a study still lacks; finished blocks and runs are never repeated.
 
+    Of a study that lacks nothing only the record and the charts are made again.
+
     Raises:
         LaptimeError: Another process is at it, or a file is damaged.
     """
@@ -59,7 +62,9 @@ def continue_study(
     with locked(directory.path) as is_ours, interruptible():
         if not is_ours:
             raise StoreError(f"{directory.id} is being run by another process. Wait for it.")
-        workshop = open_workshop(directory, listener, budget_s)
-        record = STUDIES[request.study](workshop, request)
+        record = finished_study(directory)
+        if record is None:
+            workshop = open_workshop(directory, listener, budget_s)
+            record = STUDIES[request.study](workshop, request)
         keep_record(directory, record)
     return record

@@ -7,11 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from laptime.errors import DeviceError, SettingsError
-from laptime.replicate import Replicate
-from laptime.report.explanations import explain_devices
 from laptime.settings import RunSettings
-from laptime.statistics.agreement import losses_differ
-from laptime.studies.course import Measured, run_course
+from laptime.studies.course import run_course
 from laptime.studies.plan import make_plan, varied
 from laptime.studies.runner import Workshop
 from laptime.study import Arm, Plan, StudyRecord, StudyRequest, TurnPolicy
@@ -91,8 +88,11 @@ def run_devices(
     Raises:
         LaptimeError: The arms cannot be built, or the budget does not hold one block.
     """
-    base = request.settings
-    devices = find(base.training.device)
+    base, directory = request.settings, workshop.directory
+    plan = directory.read_plan() if directory.has_plan() else None
+    devices = _planned_devices(plan) if plan else find(base.training.device)
+    if plan is None or not directory.read_aside().knows("missing_device"):
+        directory.write_aside("missing_device", missing_device(devices))
 
     def plan_of(blocks: int, policy: TurnPolicy) -> Plan:
         return plan_devices(
@@ -100,34 +100,11 @@ def run_devices(
             timeout_s=request.timeout_s, budget_s=workshop.budget_s,
         )  # fmt: skip
 
-    return run_course(workshop, request, plan_of, explain_devices, details=device_details)
+    return run_course(workshop, request, plan_of)
 
 
-def device_details(measured: Measured) -> dict[str, Any]:
-    """Return what only this study has: losses that agree, epochs extrapolated, what is missing."""
-    plan, blocks = measured.plan, measured.blocks
-    replicates = [replicate for block in blocks for replicate in block.replicates]
-    devices = [arm.name for arm in plan.arms if arm.again_of is None]
-    known = len(devices) > 1 and bool(blocks)
-    return {
-        "devices": devices,
-        "losses_agree": not losses_differ(plan, blocks) if known else None,
-        "extrapolated": {
-            arm.name: extrapolation([r for r in replicates if r.arm == arm.name])
-            for arm in plan.arms
-        },
-        "missing": missing_device(devices),
-    }
-
-
-def extrapolation(replicates: Sequence[Replicate]) -> dict[str, float] | None:
-    """Return how few of an epoch's steps a composed epoch rests on; None where it saw them all."""
-    done = [replicate for replicate in replicates if replicate.status == "completed"]
-    if not done:
-        return None
-    steps = min(sum(turn.steps for turn in replicate.turns) for replicate in done)
-    epoch = done[0].steps_per_epoch
-    return None if steps >= epoch else {"timed_steps": steps, "steps_per_epoch": epoch}
+def _planned_devices(plan: Plan) -> Sequence[str]:
+    return [arm.name for arm in plan.arms if arm.again_of is None]
 
 
 def missing_device(devices: Sequence[str]) -> str | None:

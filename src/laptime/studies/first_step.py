@@ -9,23 +9,20 @@ from typing import Any
 from laptime.studies.process import ArmEndedError
 from laptime.studies.runner import Workshop
 from laptime.study import Arm
-
-Layers = list[list[Any]]
-"""Pairs of a layer's name and its figure, in the order of the model; finite ones only."""
+from laptime.study_store import FirstStep, Layers
 
 
-def look_at_first_step(
-    workshop: Workshop, arms: Sequence[Arm], timeout_s: float
-) -> dict[str, dict[str, Layers]]:
+def look_at_first_step(workshop: Workshop, arms: Sequence[Arm], timeout_s: float) -> FirstStep:
     """Return gradient norms and activation spreads of each arm, from a fresh process each.
 
     An arm that ended in the look is left out: its outcomes say why.
     """
     looks = {arm.name: _look(workshop, arm, timeout_s) for arm in arms}
-    return {
-        what: {name: look[what] for name, look in looks.items() if what in look}
+    gradients, activations = (
+        {name: look[what] for name, look in looks.items() if what in look}
         for what in ("gradients", "activations")
-    }
+    )
+    return FirstStep(gradients=gradients, activations=activations)
 
 
 def _look(workshop: Workshop, arm: Arm, timeout_s: float) -> dict[str, Layers]:
@@ -43,4 +40,4 @@ def _look(workshop: Workshop, arm: Arm, timeout_s: float) -> dict[str, Layers]:
 
 
 def _finite(rows: Sequence[Sequence[Any]]) -> Layers:
-    return [[name, value] for name, value in rows if math.isfinite(value)]
+    return tuple((name, value) for name, value in rows if math.isfinite(value))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from laptime.report.explanations import explain_optimizers
 from laptime.settings import RunSettings
 from laptime.studies.course import MAKE_RUNS, Train, run_course
 from laptime.studies.plan import make_plan, varied
 from laptime.studies.runner import Workshop
+from laptime.studies.tuning import tune
 from laptime.study import Arm, Plan, StudyRecord, StudyRequest, TurnPolicy
 
 OPTIMIZERS = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
@@ -62,4 +62,8 @@ def run_optimizers(
             timeout_s=request.timeout_s, budget_s=workshop.budget_s,
         )  # fmt: skip
 
-    return run_course(workshop, request, plan_of, explain_optimizers, train=train)
+    def afterwards(plan: Plan) -> None:
+        if request.tune_lr and plan.seeds:
+            tune(workshop, plan, train)
+
+    return run_course(workshop, request, plan_of, afterwards=afterwards, train=train)

@@ -96,6 +96,8 @@ def run_stage(
         SettingsError: The directory holds another plan of this stage.
     """
     directory = workshop.directory
+    if not directory.read_aside().knows("usable_cpus"):
+        directory.write_aside("usable_cpus", usable_cpus())
     directory.write_plan(plan, stage)
     done = {block.block for block in directory.read_blocks(stage)}
     if len(done) < plan.blocks:

@@ -41,10 +41,10 @@ def plan_scout(base: RunSettings, most: int | None, policy: TurnPolicy) -> Plan:
 
 def scout(
     workshop: Workshop, plan: Plan, free_bytes: Callable[[], int] = usable_memory_bytes
-) -> tuple[tuple[int, ...], list[Block]]:
-    """Return the counts that deserve whole blocks, and the trials as blocks.
+) -> tuple[int, ...]:
+    """Try counts until more cannot help, and return those that deserve whole blocks.
 
-    Trials that are stored already are not run again.
+    Trials are stored as blocks; those that are there already are not run again.
     """
     directory = workshop.directory
     directory.write_plan(plan, "scout")
@@ -57,7 +57,7 @@ def scout(
         allowed = affordable(counts, blocks, free_bytes())
         candidate = next_candidate(trials, allowed, plan.zone)
         if candidate is None:
-            return survivors(trials, plan.zone) or (counts[0],), blocks
+            return survivors(trials, plan.zone) or (counts[0],)
         against = incumbent(trials, counts[0], plan.zone)
         number = len(blocks) + 1
         workshop.listener.block_started(number, plan.blocks)

@@ -17,6 +17,7 @@ from laptime.statistics.accuracy import trained_arms
 from laptime.store import RunDirectory
 from laptime.studies.plan import varied
 from laptime.studies.runner import Workshop
+from laptime.studies.training_plans import runs_of, training_order
 from laptime.studies.training_process import TrainingHandle, TrainingProcess, TrainingTask
 from laptime.study import Arm, Plan
 from laptime.study_store import StudyDirectory
@@ -63,15 +64,16 @@ def run_trainings(
     if tasks:
         first = tasks[0] if len(tasks) == len(wanted) else None
         _Bench(workshop, start, places, len(wanted)).make(tasks, first)
-    stored = {(run.arm, run.seed): run for run in directory.read_trained()}
-    keys = [(arm.name, seed) for arm, seed in wanted]
-    return [stored[key] for key in keys if key in stored]
+    runs = runs_of(plan, directory.read_trained())
+    _keep_first_run(directory, runs)
+    return runs
 
 
-def training_order(plan: Plan) -> list[tuple[Arm, int]]:
-    """Return which runs a plan asks for, in order: seed by seed, within a seed arm by arm."""
-    arms = trained_arms(plan)
-    return [(arm, seed) for seed in dict.fromkeys(plan.seeds) for arm in arms]
+def _keep_first_run(directory: StudyDirectory, runs: Sequence[TrainedReplicate]) -> None:
+    """Store where the first run was made and on what: one of another study may go away."""
+    found = directory.read_first_run(runs)
+    if found is not None and not directory.read_aside().knows("first_run"):
+        directory.write_aside("first_run", found)
 
 
 def simultaneous(plan: Plan) -> int:

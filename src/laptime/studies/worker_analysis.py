@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from laptime.record import EnvironmentRecord
-from laptime.replicate import Block, Replicate, TrainedReplicate
+from laptime.replicate import Block, Replicate
+from laptime.report.explanations import explain_workers
 from laptime.settings import RunSettings
 from laptime.statistics.curve import fit_curve
-from laptime.statistics.elimination import Plateau, plateau
+from laptime.statistics.elimination import Plateau
 from laptime.statistics.intervals import geometric_interval
 from laptime.statistics.refusals import refusals
 from laptime.statistics.summary import (
@@ -24,64 +23,27 @@ from laptime.statistics.summary import (
 )
 from laptime.studies.plan import varied
 from laptime.studies.worker_arms import RESIDENT
-from laptime.study import Arm, ArmResult, Comparison, Estimate, Plan, Refusal, StudyRecord
+from laptime.studies.worker_evidence import Evidence, chosen_plateau, read_evidence
+from laptime.study import ArmResult, Comparison, Estimate, Refusal, StudyRecord, StudyRequest
 from laptime.study_store import StudyDirectory
-from laptime.timing.environment import usable_cpus
 from laptime.units import seconds
 
 FIT_POINTS = 4
 """A curve of three parameters goes through any three points: that would be no finding."""
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """All that a worker study has measured so far."""
+def analyse_workers(directory: StudyDirectory, request: StudyRequest) -> StudyRecord:
+    """Return everything that a study's directory says, refusals and words included.
 
-    plan: Plan
-    blocks: Sequence[Block]
-    scouted: Sequence[Block] = ()
-    confirmation_plan: Plan | None = None
-    confirmation: Sequence[Block] = ()
-    predicted_step_s: float | None = None
-    """Of the full model, where this one is smaller."""
-    full: RunSettings | None = None
-    current: int = 0
-    """The count of the settings that the study was asked for."""
-
-    def counts(self) -> list[int]:
-        """Return the worker counts of the plan, in its order."""
-        return [int(arm.name) for arm in self.plan.arms if is_count(arm)]
-
-
-def is_count(arm: Arm) -> bool:
-    """Tell the arms of the grid from the twin and the resident arm."""
-    return arm.feed == "loader" and arm.again_of is None
-
-
-def chosen_plateau(evidence: Evidence) -> Plateau | None:
-    """Return the plateau over the blocks in which every surviving count has an epoch time."""
-    table: dict[int, list[float]] = {}
-    for count in evidence.counts():
-        times = [_epoch_s(block, str(count)) for block in evidence.blocks]
-        if times and all(time is not None for time in times):
-            table[count] = [math.log(time) for time in times if time is not None]
-    if not table or len(next(iter(table.values()))) < 2:
-        return None
-    return plateau(table, evidence.plan.zone)
-
-
-def analyse_workers(
-    evidence: Evidence,
-    directory: StudyDirectory,
-    explain: Callable[[StudyRecord], tuple[str, ...]],
-    trained: Sequence[TrainedReplicate] = (),
-) -> StudyRecord:
-    """Return everything that the blocks say, refusals and words included."""
+    Raises:
+        StoreError: A file is missing or damaged.
+    """
+    evidence = read_evidence(directory, request)
     plan, blocks = evidence.plan, evidence.blocks
     refused = refusals(plan, blocks)
     found = chosen_plateau(evidence)
-    results = arm_results(plan, blocks, tuple(trained))
-    fresh = evidence.confirmation_plan
+    results = arm_results(plan, blocks, evidence.trained)
+    fresh = evidence.confirmation_plan if evidence.confirmation else None
     replicates = [r for block in blocks for r in block.replicates]
     everything = [*evidence.scouted, *blocks, *evidence.confirmation]
     turns = [turn for block in everything for r in block.replicates for turn in r.turns]
@@ -89,7 +51,7 @@ def analyse_workers(
         id=directory.id,
         directory=str(directory.path),
         plan=plan,
-        status="completed" if len(blocks) >= plan.blocks else "interrupted",
+        status="completed" if evidence.is_complete() else "interrupted",
         arms=(*results, *_eliminated(evidence)),
         comparisons=not_measurable(comparisons(plan, blocks), refused),
         resolution=study_resolution(plan, blocks),
@@ -104,7 +66,7 @@ def analyse_workers(
         contaminated_turns=sum(turn.contaminated for turn in turns),
         details=_details(evidence, found, results, refused),
     )
-    return record.model_copy(update={"explanation": explain(record)})
+    return record.model_copy(update={"explanation": explain_workers(record)})
 
 
 def _details(
@@ -114,6 +76,7 @@ def _details(
     refused: Sequence[Refusal],
 ) -> dict[str, Any]:
     first = next((r for b in evidence.blocks for r in b.replicates if r.steps_per_epoch), None)
+    machine = first.environment if first else None
     by_name = {result.name: result for result in results}
     rates = _rates(evidence)
     return {
@@ -133,8 +96,8 @@ def _details(
         "first_batch_s": _first_batches(evidence),
         "fit": _fit(evidence),
         "steps_per_epoch": first.steps_per_epoch if first else 0.0,
-        "usable_cpus": usable_cpus() if first is None else _cpus(first),
-        "predicted": predicted(evidence, rates),
+        "usable_cpus": machine.cpus_usable if machine else evidence.usable_cpus,
+        "predicted": _predicted(evidence, rates),
     }
 
 
@@ -164,8 +127,8 @@ def _confirmation(evidence: Evidence, found: Plateau | None) -> dict[str, Any] |
 
 
 def _fresh_refusals(evidence: Evidence) -> tuple[Refusal, ...]:
-    plan = evidence.confirmation_plan
-    return refusals(plan, evidence.confirmation, stage="confirmation") if plan else ()
+    plan, blocks = evidence.confirmation_plan, evidence.confirmation
+    return refusals(plan, blocks, stage="confirmation") if plan and blocks else ()
 
 
 def _rates(evidence: Evidence) -> dict[str, Any]:
@@ -211,13 +174,13 @@ def _fit(evidence: Evidence) -> dict[str, float] | None:
     return {name: getattr(fit, name) for name in names} if fit else None
 
 
-def predicted(evidence: Evidence, rates: Mapping[str, Any]) -> dict[str, Any] | None:
+def _predicted(evidence: Evidence, rates: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the full model's epochs, from its own step and this study's loader rates.
 
     A batch is the same work for the loader whatever trains on it. Contention between workers
     and a larger model is not in it: labelled predicted wherever it is shown.
     """
-    full, step_s = evidence.full, evidence.predicted_step_s
+    full, step_s = evidence.full, evidence.full_step_s
     if full is None or step_s is None:
         return None
     per_batch = evidence.plan.arms[0].settings.loader.batch_size
@@ -287,16 +250,8 @@ def _load_per_s(replicate: Replicate) -> float | None:
     return replicate.alone_batches / seconds(replicate.alone_ns)
 
 
-def _epoch_s(block: Block, arm: str) -> float | None:
-    return next((r.epoch_s for r in block.replicates if r.arm == arm), None)
-
-
 def _first_environment(replicates: Sequence[Replicate]) -> EnvironmentRecord | None:
     return next((r.environment for r in replicates if r.environment), None)
-
-
-def _cpus(replicate: Replicate) -> int:
-    return replicate.environment.cpus_usable if replicate.environment else usable_cpus()
 
 
 def _forbids(refused: Sequence[Refusal], arms: set[str]) -> bool:
