@@ -42,7 +42,6 @@ def run_section(record: RunRecord, figures: tuple[Figure, ...] = ()) -> Section:
         method=_method(
             run.run_subject(record),
             ("Timed", run.timed_words(record)),
-            ("Own cost", run.cost_words(record) or "not measured"),
         ),
         troubles=tuple(run.troubles(record)),
         not_concluded=SINGLE_RUN,
