@@ -52,9 +52,9 @@ def _inline(node: Any) -> list[dict[str, Any]]:
 
 CHARTS = {
     "workers": (workers_record, ["workers"]),
-    "optimizers": (optimizers_record, ["times", "learning"]),
-    "batchnorm": (batchnorm_record, ["times", "learning", "gradients"]),
-    "devices": (devices_record, ["times"]),
+    "optimizers": (optimizers_record, ["times", "change", "learning"]),
+    "batchnorm": (batchnorm_record, ["times", "change", "learning", "gradients"]),
+    "devices": (devices_record, ["times", "change"]),
 }
 
 

@@ -275,8 +275,7 @@ def test_runs_that_diverged_or_learned_nothing_are_counted_and_not_averaged() ->
     said = flowing(optimizers_record())
 
     assert "diverged 2 of 5 · not learned 3 of 5: no better than guessing" in said
-    assert "Adam: average epoch 10.59 s [10.55, 10.63]" in said
-    assert "(5 blocks, 3 of 5 seeds)" in said
+    assert re.search(r"Adam +10\.59 .* 5 blocks, 3 of 5 seeds", said)
     assert "2 of 25 training runs diverged (Adam: 2)" in said
 
 

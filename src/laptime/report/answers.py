@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from laptime.record import RunRecord
+from laptime.report import workers as worker_study
 from laptime.report.arms import arm_label, is_beside, main_results
 from laptime.report.epochs import epoch_ranges, mean_columns_s
 from laptime.report.findings import steady_epochs
 from laptime.report.lines import counted, listed
+from laptime.report.trained_tables import best_sentence
 from laptime.report.verdicts import code_words, spelled, time_refusal, times_sentence
 from laptime.report.worker_curve import workers
-from laptime.report.workers import best_sentence
 from laptime.statistics.verdict import MIN_SEEDS
 from laptime.study import ArmResult, Comparison, StudyRecord
 from laptime.units import render_duration, render_percent, render_share
@@ -106,6 +107,9 @@ def _learning(record: StudyRecord) -> str:
     arms = [arm for arm in main_results(record) if arm.accuracy or arm.trained]
     if not arms:
         return _times(record)
+    best = best_sentence(record)
+    if best:
+        return best
     words = [f"{arm_label(record, arm.name)} {_reached(arm)}" for arm in arms]
     few = len(record.plan.seeds) < MIN_SEEDS
     end = f" ({counted(len(record.plan.seeds), 'seed')} each: no verdict)" if few else ""
@@ -130,7 +134,7 @@ def _times(record: StudyRecord) -> str:
 
 
 _ANSWERS: Mapping[str, Callable[[StudyRecord], str]] = {
-    "workers": best_sentence,
+    "workers": worker_study.best_sentence,
     "devices": _devices,
     "optimizers": _learning,
     "batchnorm": _learning,

@@ -137,7 +137,8 @@ def times_chart(record: StudyRecord) -> Figure | None:
         if replicate.epoch_s is not None
     ]
     y = alt.Y("arm:N", title=None, sort=list(arms))
-    x = alt.X("seconds:Q", title="seconds an epoch", scale=alt.Scale(zero=True))
+    axis = alt.Axis(tickCount=8)
+    x = alt.X("seconds:Q", title="seconds an epoch", scale=alt.Scale(zero=True), axis=axis)
     ends = alt.X("low:Q"), alt.X2("high:Q")
     bars, dots = chart_of(means), chart_of(points)
     layers = [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from laptime.files import make_directory, write_atomically
 from laptime.report.arm_charts import LAYER_AXES, layer_chart, learning_chart, times_chart
+from laptime.report.change_chart import change_chart
 from laptime.report.chart_style import Figure, png_of, svg_of
 from laptime.report.worker_chart import worker_chart
 from laptime.study import StudyRecord
@@ -43,7 +44,8 @@ def write_figures(figures: Iterable[Figure], directory: Path, formats: Formats) 
 
 def study_figures(record: StudyRecord) -> tuple[Figure, ...]:
     """Return the figures of a study in the order of a report; those without data are left out."""
-    first = worker_chart(record) if record.plan.study == "workers" else times_chart(record)
+    is_workers = record.plan.study == "workers"
+    times = [worker_chart(record)] if is_workers else [times_chart(record), change_chart(record)]
     layers = [layer_chart(record, what) for what in LAYER_AXES]
-    found = first, learning_chart(record), *layers
+    found = *times, learning_chart(record), *layers
     return tuple(figure for figure in found if figure is not None)

@@ -20,8 +20,8 @@ _HUES = ("#b34700", "#005a8f", "#5c5c5c")
 _MOST_POINTS = 400
 """Of a line: more epochs are averaged over neighbours."""
 
-_SMALLEST_NAMED = {"columns": 8.0, "phases": 16.0}
-"""Per cent of the epoch under which a part has no label: it would not fit on a phone."""
+_FITS = "datum.share / 100 * width > 7.5 * length(datum.name) + 8"
+"""Whether a part's name is narrower than the part, on paper and on a phone."""
 
 
 def run_figures(record: RunRecord) -> tuple[Figure, ...]:
@@ -54,15 +54,15 @@ def _ledger(record: RunRecord) -> Figure:
     )  # fmt: skip
     y = alt.Y("row:N", title=None, sort=["columns", "phases"], axis=None)
     tooltip = [alt.Tooltip("name:N"), alt.Tooltip("text:N", title="share")]
-    named = [row for row in rows if row["share"] >= _SMALLEST_NAMED[row["row"]]]
+    seen = alt.condition(_FITS, alt.value(1), alt.value(0))
     middle = alt.X("middle:Q")
     bars = chart_of(rows).mark_bar(height={"band": 0.92}, stroke="#ffffff", strokeWidth=1)
-    names = chart_of(named).mark_text(color="#ffffff", fontSize=12, fontWeight="bold", dy=-8)
-    shares = chart_of(named).mark_text(color="#ffffff", fontSize=12, dy=8)
+    names = chart_of(rows).mark_text(color="#ffffff", fontSize=12, fontWeight="bold", dy=-8)
+    shares = chart_of(rows).mark_text(color="#ffffff", fontSize=12, dy=8)
     panel = alt.layer(
         bars.encode(x, alt.X2("to:Q"), y, colour, tooltip=tooltip),
-        names.encode(middle, y, text="name:N"),
-        shares.encode(middle, y, text="text:N"),
+        names.encode(middle, y, text="name:N", opacity=seen),
+        shares.encode(middle, y, text="text:N", opacity=seen),
     ).properties(width=WIDTH, height=120)
     which = f"epoch{'s' if len(epochs) > 1 else ''} {epoch_ranges(epochs)}"
     note = f"{which}, n = {len(epochs)}; above the three columns, below the phases in them"

@@ -22,7 +22,6 @@ from laptime.report.verdicts import (
     reason_words,
     reasons,
     significant,
-    spelled,
 )
 from laptime.statistics.verdict import MIN_SEEDS
 from laptime.study import ArmResult, Comparison, Estimate, StudyRecord
@@ -43,7 +42,7 @@ def optimizer_blocks(record: StudyRecord) -> list[Block]:
         *_arms(record),
         *_times(record),
         *_verdicts(record),
-        *_best(record),
+        *([Prose(best)] if (best := best_sentence(record)) else []),
         *_tuned(record),
     ]
 
@@ -54,17 +53,46 @@ def batchnorm_blocks(record: StudyRecord) -> list[Block]:
 
 
 def _arms(record: StudyRecord) -> list[Block]:
-    blocks: list[Block] = []
-    for arm in main_results(record):
-        time = f"average epoch {spelled(arm.epoch_s)}" if arm.epoch_s else "epoch not timed"
-        what = f"{time}, {_loss(arm.loss)}, {_accuracy(arm.accuracy)}{_n(arm)}"
-        blocks.append(Prose(f"{arm_label(record, arm.name)}: {what}"))
-        blocks += _seeds(record, arm)
+    """Return a row an arm, and every run where there is more to say of it than the row has."""
+    arms = main_results(record)
+    rows = [
+        [
+            shortened(arm_label(record, arm.name)),
+            digits(arm.epoch_s),
+            *_loss_cells(arm.loss),
+            *_accuracy_cells(arm.accuracy),
+            _n(arm),
+        ]
+        for arm in arms
+    ]
+    head = ["", "average\nepoch s", "\nloss", "\n95 %", "\ntop-1", "\n95 %", "\nn"]
     text = (
         "Loss and top-1 are those of the last epoch: over all its training samples, each before "
         "the update that it took part in."
     )
-    return [*blocks, GAP, Prose(text)]
+    seeds = [block for arm in arms for block in _seeds(record, arm)]
+    return [_without_empty(Table.of(head, rows, "<..<.<<")), *seeds, GAP, Prose(text)]
+
+
+def _without_empty(table: Table) -> Table:
+    """Return a table without the columns in which no row has anything."""
+    kept = [n for n in range(len(table.head)) if n == 0 or any(row[n] for row in table.rows)]
+    rows = [[row[n] for n in kept] for row in table.rows]
+    return Table.of([table.head[n] for n in kept], rows, "".join(table.align[n] for n in kept))
+
+
+def _loss_cells(value: Estimate | None) -> tuple[str, str]:
+    return _two(_loss(value).partition(" ")[2]) if value else ("-", "")
+
+
+def _accuracy_cells(value: Estimate | None) -> tuple[str, str]:
+    return _two(_accuracy(value).partition(" ")[2]) if value else ("-", "")
+
+
+def _two(text: str) -> tuple[str, str]:
+    """Return a value and its interval, which may be missing."""
+    value, bracket, rest = text.partition("[")
+    return value.rstrip(), f"{bracket}{rest}"
 
 
 def _loss(value: Estimate | None) -> str:
@@ -90,7 +118,7 @@ def _n(arm: ArmResult) -> str:
     if arm.trained:
         done, total = sum(run.last is not None for run in arm.trained), len(arm.trained)
         parts.append(counted(total, "seed") if done == total else f"{done} of {total} seeds")
-    return f" ({', '.join(parts)})" if parts else ""
+    return ", ".join(parts)
 
 
 def _seeds(record: StudyRecord, arm: ArmResult) -> list[Block]:
@@ -98,7 +126,9 @@ def _seeds(record: StudyRecord, arm: ArmResult) -> list[Block]:
     rows = [_row(run) for run in arm.trained]
     idle = (record.details.get("not_learned") or {}).get(arm.name, 0)
     extra = [f"not learned {idle} of {len(rows)}: no better than guessing"] if idle else []
-    return _runs(rows, extra)
+    if len(rows) == 1 and rows[0][1] == "completed" and not idle:
+        return []
+    return _runs(rows, extra, lead=f"{arm_label(record, arm.name)}: ")
 
 
 def _row(run: TrainedReplicate) -> _Row:
@@ -106,11 +136,11 @@ def _row(run: TrainedReplicate) -> _Row:
     return run.seed, run.status, loss, accuracy
 
 
-def _runs(rows: Sequence[_Row], extra: Sequence[str] = ()) -> list[Block]:
+def _runs(rows: Sequence[_Row], extra: Sequence[str] = (), lead: str = "  ") -> list[Block]:
     words = [_run(*row) for row in rows]
     ends = Counter(status for _, status, _, _ in rows if status != "completed")
     words += [f"{status.replace('_', ' ')} {n} of {len(rows)}" for status, n in ends.items()]
-    return [Words((*words, *extra), lead="  ", indent="  ")] if words else []
+    return [Words((*words, *extra), lead, indent="  ")] if words else []
 
 
 def _run(seed: int, status: str, loss: float | None, accuracy: float | None) -> str:
@@ -127,7 +157,7 @@ def _times(record: StudyRecord) -> list[Block]:
         return []
     rows = [
         [
-            shortened(arm_label(record, arm.name), 18),
+            shortened(arm_label(record, arm.name)),
             digits(arm.epoch_s),
             interval(arm.epoch_s),
             digits(arm.loading_s),
@@ -232,12 +262,12 @@ def _gap(record: StudyRecord, row: Comparison) -> str:
     return f"{names[0]} is {row.verdict} than {names[1]} by {size}{unit} {bounds}".rstrip()
 
 
-def _best(record: StudyRecord) -> list[Block]:
-    """Return the highest mean top-1, and what it is not shown to exceed."""
+def best_sentence(record: StudyRecord) -> str | None:
+    """Say which mean top-1 is highest and what it is not shown to exceed; None for few seeds."""
     best = record.details.get("best")
     accuracy = estimate_of(best["accuracy"]) if best else None
     if not best or accuracy is None or accuracy.n < MIN_SEEDS:
-        return []
+        return None
     arms = {arm.name: arm.accuracy for arm in main_results(record)}
     known = {name: arms.get(name) for name in best["not_exceeded"]}
     others = [n for n, value in known.items() if value and value.n >= MIN_SEEDS]
@@ -247,7 +277,7 @@ def _best(record: StudyRecord) -> list[Block]:
         text += f"; not shown to exceed {listed([arm_label(record, n) for n in others], 'or')}"
     if few:
         text += f"; too few runs of {listed([arm_label(record, n) for n in few])} ended to say"
-    return [Prose(f"{text}.")]
+    return f"{text}."
 
 
 def _tuned(record: StudyRecord) -> list[Block]:
