@@ -15,7 +15,7 @@ from tests.report.studies import (
     workers_record,
 )
 from tests.report.test_contrast import contrast
-from tests.report.test_terminal import epoch, record
+from tests.report.test_run import epoch, record
 
 from laptime.report.charts import study_figures
 from laptime.report.document import Document

@@ -12,7 +12,7 @@ from tests.report.studies import (
     workers_record,
 )
 from tests.report.test_contrast import contrast
-from tests.report.test_terminal import epoch, record
+from tests.report.test_run import epoch, record
 
 from laptime.record import RunRecord
 from laptime.report.charts import study_figures

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.report.hostile import COUNTED, MARKUP, hostile_documents
 from tests.report.studies import batchnorm_record, optimizers_record, workers_record
-from tests.report.test_terminal import epoch, record
+from tests.report.test_run import epoch, record
 
 from laptime.record import RunRecord
 from laptime.report.charts import study_figures

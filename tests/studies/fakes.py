@@ -6,7 +6,18 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from laptime.census import (
+    CensusRecord,
+    Convolutions,
+    Inspection,
+    LinearLayers,
+    OptimizerState,
+    Parameters,
+    PassRecord,
+    SampleRecord,
+)
 from laptime.phase import Phase
+from laptime.record import EnvironmentRecord
 from laptime.replicate import NoiseRecord, Outcome
 from laptime.settings import build_settings
 from laptime.studies.process import ArmEndedError
@@ -160,3 +171,35 @@ class Notes:
 
     def training_ended(self, replicate: Any, done: int, of: int) -> None:
         self.trainings += 1
+
+
+def inspection() -> Inspection:
+    """Return what might have been counted of a model of one convolution."""
+    few = PassRecord(
+        samples=1, macs=3, input_bytes=4, saved_bytes=5, gradient_tensors=1,
+        gradient_elements=2, nonzero_gradients=2,
+    )  # fmt: skip
+    state = OptimizerState(
+        settings="lr 0.1", gradient_tensors=1, gradient_elements=2, gradient_bytes=8,
+        nonzero_gradients=2, state_elements={}, step_counters=0, state_bytes=0,
+    )  # fmt: skip
+    census = CensusRecord(
+        model="resnet18", width=64, norm="batch", sample=SampleRecord(shape=(3, 32, 32)),
+        convolutions=Convolutions(
+            total=1, main_path=1, projections=0, uncalled=0, functions=0,
+            by_kernel={"3x3": 1}, by_stage={"32x32": 1},
+        ),
+        linear=LinearLayers(
+            total=1, last="linear", in_features=512, out_features=10, last_map=(512, 4, 4)
+        ),
+        norms={"BatchNorm2d": 1},
+        parameters=Parameters(
+            trainable=2, frozen=0, tensors=1, bytes=8, buffers=0, buffer_bytes=0
+        ),
+        macs=1, layers=(), passes=(few, few.model_copy(update={"samples": 2, "macs": 6})),
+        optimizers={"sgd": state},
+    )  # fmt: skip
+    return Inspection(
+        census=census, twin=census, batch_size=128, epoch_samples=50_000, precision="float32",
+        machine=EnvironmentRecord(**ENVIRONMENT),
+    )  # fmt: skip

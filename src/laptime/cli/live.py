@@ -13,7 +13,8 @@ from rich.text import Text
 
 from laptime.errors import printable
 from laptime.record import EpochRecord, RunRecord
-from laptime.report.terminal import columns_line, epoch_line, header_lines
+from laptime.report.epochs import columns_line, epoch_line
+from laptime.report.run import header_lines
 from laptime.training.listener import Progress
 from laptime.units import (
     render_count,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from laptime.report.arms import arm_label, main_results
 from laptime.report.chart_style import COLOURS, GREY, WIDTH, Figure, Rows, chart_of, study_figure
@@ -36,8 +37,11 @@ def change_chart(record: StudyRecord) -> Figure | None:
     shown = rows if is_far else [_per_cent(row) for row in rows]
     ends = (1 - zone, 1 + zone) if is_far else (-100 * zone, 100 * zone)
     title = f"times as long as {baseline}" if is_far else f"change against {baseline}, %"
-    axis = alt.Axis(grid=True, tickCount=8, format="~g" if is_far else "+~g")
-    scale = alt.Scale(type="log" if is_far else "linear", zero=False, nice=not is_far, padding=12)
+    signed = "datum.value > 0 ? '+' + datum.label : datum.label"
+    label: Any = {} if is_far else {"labelExpr": signed}
+    axis = alt.Axis(grid=True, tickCount=8, format="~g", **label)
+    linear = alt.Scale(zero=False, padding=12)
+    scale = alt.Scale(type="log", nice=False, padding=12) if is_far else linear
     x = alt.X("ratio:Q", title=title, axis=axis, scale=scale)
     y = alt.Y("arm:N", title=None, sort=[row["arm"] for row in rows])
     words = sorted({row["verdict"] for row in rows}, key=list(VERDICTS).index)

@@ -7,15 +7,7 @@ from collections.abc import Iterator
 from laptime.errors import printable
 from laptime.report.blocks import GAP, Block, Command, Prose, lines_of
 from laptime.report.document import Document, Section
-
-# What a live display still takes from here.
-from laptime.report.epochs import columns_line, epoch_line
 from laptime.report.lines import WIDTH
-from laptime.report.run import closing_lines, header_lines, render_run
-
-__all__ = [
-    "closing_lines", "columns_line", "epoch_line", "header_lines", "render_document", "render_run",
-]  # fmt: skip
 
 
 def render_document(document: Document) -> list[str]:
@@ -30,8 +22,7 @@ def _parts(document: Document) -> Iterator[list[Block]]:
         yield [Prose(f"{document.stamp.text}{reasons}.")]
     yield [Prose(fact) for fact in document.facts]
     if document.cards:
-        rows = [(card.part, line) for card in document.cards for line in [card.answer]]
-        yield [GAP, *(Prose(f"{part}: {answer}") for part, answer in rows)]
+        yield [GAP, *_cards(document)]
     for section in document.sections:
         yield _section(section)
     if document.cost:
@@ -39,6 +30,15 @@ def _parts(document: Document) -> Iterator[list[Block]]:
     if document.limits:
         yield [GAP, Prose(f"Not concluded: {'; '.join(document.limits)}.")]
     yield [Command(command, "Again: ") for command in document.commands]
+
+
+def card_lines(document: Document) -> list[str]:
+    """Return the answers of the first screen as lines."""
+    return lines_of(_cards(document))
+
+
+def _cards(document: Document) -> list[Block]:
+    return [Prose(f"{card.part}: {card.answer}") for card in document.cards]
 
 
 def _section(section: Section) -> list[Block]:

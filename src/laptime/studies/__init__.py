@@ -1,1 +1,1 @@
-"""Questions answered by many runs, and the lab that asks them in order."""
+"""Questions answered by many runs."""

@@ -19,7 +19,8 @@ from laptime.record import (
     Overhead,
     RunRecord,
 )
-from laptime.report.terminal import closing_lines, epoch_line, header_lines, render_run
+from laptime.report.epochs import epoch_line
+from laptime.report.run import closing_lines, header_lines, render_run
 from laptime.settings import build_settings
 
 MS = 1_000_000
@@ -175,7 +176,7 @@ RUNS = {
     ),
 }
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "golden_runs"
 
 
 @pytest.mark.parametrize("name", RUNS)

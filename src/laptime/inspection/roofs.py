@@ -1,0 +1,116 @@
+"""The fastest that this machine does a matrix product, a convolution, a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional
+
+from laptime.census import COPY, FLOPS_PER_MAC, Roof
+from laptime.errors import DeviceError
+from laptime.timing.clock import ReadNs, device_wait, read_ns, waiting_read_ns
+from laptime.units import nanoseconds
+
+_LEAST, _MOST = 8, 200
+_UNCOUNTED = 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to be timed, and how much of it one try does."""
+
+    what: str
+    amount: int
+    run: Callable[[], object]
+
+
+class _Sizes(NamedTuple):
+    """How large the tries are: some 30 ms on a laptop, well above a launch on a GPU."""
+
+    side: int
+    batch: int
+    channels: int
+    copy_bytes: int
+
+
+_HOST = _Sizes(side=1024, batch=32, channels=64, copy_bytes=128 << 20)
+_DEVICE = _Sizes(side=8192, batch=128, channels=256, copy_bytes=512 << 20)
+
+_MAP = 32
+"""Height and width of the convolution's maps."""
+
+
+def measure_roofs(
+    device: torch.device, precision: str = "float32", budget_s: float = 0.4
+) -> tuple[Roof, ...]:
+    """Measure what the device does at best, each kind of work for about so many seconds.
+
+    A product of square matrices, a 3x3 convolution on maps of 32x32, forward only, and a copy,
+    which reads and writes each byte once; with the threads that training has.
+
+    Raises:
+        DeviceError: The device has no memory left for it.
+    """
+    read = waiting_read_ns(device_wait(str(device)))
+    try:
+        with torch.no_grad():
+            return tuple(measure_roof(work, budget_s, read) for work in works(device, precision))
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"device is {str(device)!r}, which has less than a gigabyte free to be measured with. "
+            f"Use --no-roofs."
+        ) from error
+
+
+def measure_roof(work: Work, budget_s: float, read: ReadNs = read_ns) -> Roof:
+    """Time tries until the budget is spent: 8 at least, 200 at most, after two that do not count.
+
+    Args:
+        work: What is tried.
+        budget_s: Seconds for all tries together.
+        read: A clock that waits for the device before it reads.
+    """
+    for _ in range(_UNCOUNTED):
+        work.run()
+    times: list[int] = []
+    begin_ns = start_ns = read()
+    while len(times) < _LEAST or (
+        len(times) < _MOST and start_ns - begin_ns < nanoseconds(budget_s)
+    ):
+        work.run()
+        end_ns = read()
+        times.append(max(1, end_ns - start_ns))
+        start_ns = end_ns
+    return Roof(what=work.what, amount=work.amount, times_ns=tuple(times))
+
+
+def works(device: torch.device, precision: str) -> Iterator[Work]:
+    """Yield what is tried, one after another, so that only one takes memory."""
+    sizes = _HOST if device.type == "cpu" else _DEVICE
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    for work in (_product, _convolution, _copy):
+        yield work(sizes, device, dtype)
+
+
+def _product(sizes: _Sizes, device: torch.device, dtype: torch.dtype) -> Work:
+    matrix = torch.rand(sizes.side, sizes.side, device=device, dtype=dtype)
+    product = torch.empty_like(matrix)
+    flops = FLOPS_PER_MAC * sizes.side**3
+    return Work("matrix product", flops, lambda: torch.mm(matrix, matrix, out=product))
+
+
+def _convolution(sizes: _Sizes, device: torch.device, dtype: torch.dtype) -> Work:
+    shape = (sizes.batch, sizes.channels, _MAP, _MAP)
+    maps = torch.rand(shape, device=device, dtype=dtype)
+    kernels = torch.rand(sizes.channels, sizes.channels, 3, 3, device=device, dtype=dtype)
+    flops = FLOPS_PER_MAC * maps.numel() * sizes.channels * 9
+    return Work("convolution", flops, lambda: functional.conv2d(maps, kernels, padding=1))
+
+
+def _copy(sizes: _Sizes, device: torch.device, _: torch.dtype) -> Work:
+    source = torch.zeros(sizes.copy_bytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return Work(COPY, 2 * source.nbytes, lambda: target.copy_(source))
