@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 
 from laptime.errors import SettingsError, StoreError
-from laptime.replicate import Block, Replicate
+from laptime.replicate import Aside, Block, FirstStep, Replicate
 from laptime.settings import RunSettings, build_settings
 from laptime.studies.plan import make_plan
 from laptime.study import Arm, Plan, StudyRequest
 from laptime.study_store import (
-    Aside,
-    FirstStep,
     StudyDirectory,
     create_study,
     find_study,

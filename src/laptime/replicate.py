@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from laptime.phase import LOADING, REMAINING, Phase
-from laptime.record import DeviceTimes, EnvironmentRecord, EpochRecord, Nanoseconds, PhasesNs
+from laptime.record import (
+    DataRecord,
+    DeviceTimes,
+    EnvironmentRecord,
+    EpochRecord,
+    Nanoseconds,
+    PhasesNs,
+)
 from laptime.settings import Frozen
 from laptime.units import seconds
 
@@ -223,3 +231,42 @@ class TrainedReplicate(Frozen):
 
 def _mean_s(durations_ns: tuple[int, ...]) -> float:
     return seconds(sum(durations_ns)) / len(durations_ns) if durations_ns else 0.0
+
+
+AsideName = Literal["usable_cpus", "full_step_s", "first_step", "missing_device", "first_run"]
+"""What is known besides, by name."""
+
+Layers = tuple[tuple[str, float], ...]
+"""A layer's name and its figure, in the order of the model; finite ones only."""
+
+
+class FirstStep(Frozen):
+    """How large gradients and activations are in the first step, by arm and layer."""
+
+    gradients: Mapping[str, Layers]
+    activations: Mapping[str, Layers]
+
+
+class FirstRun(Frozen):
+    """Where a training run was made, and on which data."""
+
+    environment: EnvironmentRecord
+    data: DataRecord
+
+
+class Aside(Frozen):
+    """What a study learns besides blocks and training runs; what is not set is not known yet."""
+
+    usable_cpus: int | None = None
+    """Of the process that began the study."""
+    full_step_s: float | None = None
+    """A step of the model that is predicted for; None: its process ended before there was one."""
+    first_step: FirstStep | None = None
+    missing_device: str | None = None
+    """What a comparison of devices would need; None: there were two."""
+    first_run: FirstRun | None = None
+    """Of the first training run that left a record: it may stand in another study's directory."""
+
+    def knows(self, name: AsideName) -> bool:
+        """Tell what is known, None included, from what was not looked at yet."""
+        return name in self.model_fields_set

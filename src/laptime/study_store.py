@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel
 
@@ -22,10 +20,7 @@ from laptime.files import (
     with_name,
     write_json,
 )
-from laptime.record import DataRecord, EnvironmentRecord
-from laptime.replicate import Block, Stage, TrainedReplicate
-from laptime.settings import Frozen
-from laptime.store import RunDirectory
+from laptime.replicate import Aside, AsideName, Block, Stage, TrainedReplicate
 from laptime.study import SCHEMA, Plan, StudyRecord, StudyRequest
 from laptime.timing.clock import calendar_now
 
@@ -33,47 +28,8 @@ _KIND, _MARKER = "study", "request.json"
 """What a study is called in errors, and the file that every study has."""
 
 
-AsideName = Literal["usable_cpus", "full_step_s", "first_step", "missing_device", "first_run"]
-
-
 class _Sentinel(BaseModel):
     repetitions: int
-
-
-Layers = tuple[tuple[str, float], ...]
-"""A layer's name and its figure, in the order of the model; finite ones only."""
-
-
-class FirstStep(Frozen):
-    """How large gradients and activations are in the first step, by arm and layer."""
-
-    gradients: Mapping[str, Layers]
-    activations: Mapping[str, Layers]
-
-
-class FirstRun(Frozen):
-    """Where a training run was made, and on which data."""
-
-    environment: EnvironmentRecord
-    data: DataRecord
-
-
-class Aside(Frozen):
-    """What a study learns besides blocks and training runs; what is not set is not known yet."""
-
-    usable_cpus: int | None = None
-    """Of the process that began the study."""
-    full_step_s: float | None = None
-    """A step of the model that is predicted for; None: its process ended before there was one."""
-    first_step: FirstStep | None = None
-    missing_device: str | None = None
-    """What a comparison of devices would need; None: there were two."""
-    first_run: FirstRun | None = None
-    """Of the first training run that left a record: it may stand in another study's directory."""
-
-    def knows(self, name: AsideName) -> bool:
-        """Tell what is known, None included, from what was not looked at yet."""
-        return name in self.model_fields_set
 
 
 class StudyDirectory:
@@ -172,19 +128,6 @@ class StudyDirectory:
         """
         path = self._aside_path
         return checked(Aside, read_json(path), path, _KIND) if path.is_file() else Aside()
-
-    def read_first_run(self, trained: Iterable[TrainedReplicate]) -> FirstRun | None:
-        """Read where and on what the first run was trained that left a record."""
-        known = self.read_aside().first_run
-        if known is not None:
-            return known
-        for replicate in trained:
-            try:
-                run = RunDirectory(self.path / (replicate.run or "no run")).read_record()
-            except StoreError:
-                continue
-            return FirstRun(environment=run.environment, data=run.data)
-        return None
 
     def read_blocks(self, stage: Stage | None = None) -> list[Block]:
         """Read the finished blocks, of one stage or of all."""

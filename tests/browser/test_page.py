@@ -17,12 +17,13 @@ from tests.report.studies import (
 from tests.report.test_contrast import contrast
 from tests.report.test_run import epoch, record
 
-from laptime.report.charts import study_figures
+from laptime.report.charts.run import run_figures
+from laptime.report.charts.study import study_figures
+from laptime.report.comparisons.document import contrast_document
 from laptime.report.document import Document
-from laptime.report.documents import contrast_document, run_document, study_document
-from laptime.report.html import render_html
-from laptime.report.publish import figures_of
-from laptime.report.run_charts import run_figures
+from laptime.report.documents import run_document, study_document
+from laptime.report.pages.html import render_html
+from laptime.report.pages.publish import figures_of
 from laptime.study import StudyRecord
 
 NORMS = {name: [[f"layer{n}.conv", 0.1 / n] for n in range(1, 9)] for name in ("batch", "none")}

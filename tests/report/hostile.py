@@ -15,10 +15,11 @@ from tests.report.test_contrast import contrast
 from tests.report.test_run import epoch, record
 
 from laptime.record import RunRecord
-from laptime.report.charts import study_figures
+from laptime.report.charts.run import run_figures
+from laptime.report.charts.study import study_figures
+from laptime.report.comparisons.document import contrast_document
 from laptime.report.document import Document, Source, Stamp
-from laptime.report.documents import contrast_document, run_document, study_document
-from laptime.report.run_charts import run_figures
+from laptime.report.documents import run_document, study_document
 from laptime.study import StudyRecord
 
 MARKUP = (

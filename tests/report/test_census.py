@@ -19,9 +19,9 @@ from laptime.census import (
     SampleRecord,
 )
 from laptime.record import EnvironmentRecord
-from laptime.report.blocks import Prose, Table, lines_of
-from laptime.report.census import answers, notes, render_inspection
-from laptime.report.census_tables import layer_blocks, memory_blocks, roof_blocks, state_blocks
+from laptime.report.models.census import answers, notes, render_inspection
+from laptime.report.models.tables import layer_blocks, memory_blocks, roof_blocks, state_blocks
+from laptime.report.words.blocks import Prose, Table, lines_of
 
 ESCAPE = "\x1b[31m\u202e\n"
 

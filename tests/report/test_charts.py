@@ -19,8 +19,8 @@ from tests.report.studies import (
     workers_record,
 )
 
-from laptime.report.chart_style import Figure, svg_of
-from laptime.report.charts import study_figures, write_charts
+from laptime.report.charts.study import study_figures, write_charts
+from laptime.report.charts.style import Figure, svg_of
 from laptime.study import StudyRecord
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -177,7 +177,7 @@ def test_a_chart_adapts_to_a_dark_page_and_styles_nothing_else() -> None:
 
 
 def test_a_picture_is_opaque() -> None:
-    from laptime.report.chart_style import png_of
+    from laptime.report.charts.style import png_of
 
     picture = Image.open(io.BytesIO(png_of(figures(devices_record())["times"])))
 
@@ -187,7 +187,8 @@ def test_a_picture_is_opaque() -> None:
 
 def test_reading_the_module_loads_nothing_heavy() -> None:
     code = (
-        "import sys, laptime.report.charts, laptime.report.study, laptime.report.explanations\n"
+        "import sys, laptime.report.charts.study, laptime.report.studies.study\n"
+        "import laptime.report.studies.explanations\n"
         "print([n for n in ('torch', 'numpy', 'altair', 'pandas', 'scipy', 'vl_convert', 'PIL') "
         "if n in sys.modules])"
     )

@@ -7,7 +7,7 @@ import pytest
 
 from laptime.phase import Phase
 from laptime.record import EpochRecord
-from laptime.report.contrast import headline, render_contrast
+from laptime.report.comparisons.contrast import headline, render_contrast
 from laptime.settings import build_settings
 from laptime.statistics.contrast import ArmRatio, Contrast
 from laptime.statistics.sides import Difference, Side

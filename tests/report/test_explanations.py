@@ -19,7 +19,7 @@ from tests.report.studies import (
     workers_record,
 )
 
-from laptime.report.explanations import (
+from laptime.report.studies.explanations import (
     explain_batchnorm,
     explain_devices,
     explain_optimizers,

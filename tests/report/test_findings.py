@@ -13,7 +13,7 @@ from laptime.cli.options import settings_from
 from laptime.cli.train import command as train_command
 from laptime.phase import Phase
 from laptime.record import DataRecord, DeviceTimes, EnvironmentRecord, EpochRecord, RunRecord
-from laptime.report.findings import (
+from laptime.report.runs.findings import (
     findings,
     learning_finding,
     limit_finding,

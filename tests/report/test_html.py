@@ -14,11 +14,11 @@ from tests.report.studies import batchnorm_record, optimizers_record, workers_re
 from tests.report.test_run import epoch, record
 
 from laptime.record import RunRecord
-from laptime.report.charts import study_figures
+from laptime.report.charts.run import run_figures
+from laptime.report.charts.study import study_figures
 from laptime.report.document import Document, Stamp
 from laptime.report.documents import run_document, study_document
-from laptime.report.html import LONG_TABLE, render_html, vega_bundle
-from laptime.report.run_charts import run_figures
+from laptime.report.pages.html import LONG_TABLE, render_html, vega_bundle
 
 
 class Page(HTMLParser):

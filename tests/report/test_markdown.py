@@ -9,12 +9,12 @@ from tests.report.hostile import MARKUP, hostile_documents
 from tests.report.studies import workers_record
 from tests.report.test_html import Page, fixed, run
 
-from laptime.report.charts import study_figures
+from laptime.report.charts.run import run_figures
+from laptime.report.charts.study import study_figures
 from laptime.report.document import Document
 from laptime.report.documents import run_document, study_document
-from laptime.report.markdown import render_markdown
-from laptime.report.publish import figures_of, write_report
-from laptime.report.run_charts import run_figures
+from laptime.report.pages.markdown import render_markdown
+from laptime.report.pages.publish import figures_of, write_report
 
 READER = MarkdownIt("commonmark", {"html": True, "linkify": False}).enable(
     ["table", "strikethrough"]

@@ -19,8 +19,8 @@ from laptime.record import (
     Overhead,
     RunRecord,
 )
-from laptime.report.epochs import epoch_line
-from laptime.report.run import closing_lines, header_lines, render_run
+from laptime.report.runs.epochs import epoch_line
+from laptime.report.runs.run import closing_lines, header_lines, render_run
 from laptime.settings import build_settings
 
 MS = 1_000_000

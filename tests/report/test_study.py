@@ -19,10 +19,10 @@ from tests.report.studies import (
     workers_record,
 )
 
-from laptime.report import explanations
-from laptime.report.lines import WIDTH, joined, prose, table
-from laptime.report.study import not_concluded, render_study
-from laptime.report.verdicts import digits, interval, significant, spelled, turned
+from laptime.report.studies import explanations
+from laptime.report.studies.study import not_concluded, render_study
+from laptime.report.words.lines import WIDTH, joined, prose, table
+from laptime.report.words.verdicts import digits, interval, significant, spelled, turned
 from laptime.study import Comparison, Estimate, Refusal, StudyRecord
 
 NO_GPU = (

@@ -39,7 +39,7 @@ HEAVY = ("torch", "numpy", "altair", "pandas", "scipy")
     [
         "import laptime",
         "import laptime; laptime.build_settings({}); laptime.find_run; laptime.RunRecord",
-        "import laptime.report.run, laptime.store",
+        "import laptime.report.runs.run, laptime.store",
         "import sys, laptime.cli.main as m; sys.argv = ['laptime', '--help']\n"
         "try:\n    m.main()\nexcept SystemExit as end:\n    assert end.code == 0",
     ],

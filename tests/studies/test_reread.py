@@ -16,7 +16,7 @@ from tests.studies.trainings import Trainings, epoch, request_of, workshop_in
 from laptime.errors import StoreError
 from laptime.record import DataRecord, EnvironmentRecord
 from laptime.replicate import TrainedReplicate
-from laptime.report.study import render_study
+from laptime.report.studies.study import render_study
 from laptime.settings import RunSettings, build_settings
 from laptime.store import RunDirectory, StatusRecord
 from laptime.studies import catalog

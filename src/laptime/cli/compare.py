@@ -12,7 +12,7 @@ import click
 from laptime.cli.options import JSON, RUNS_DIR
 from laptime.errors import SettingsError, StoreError
 from laptime.record import RunRecord
-from laptime.report.contrast import render_contrast
+from laptime.report.comparisons.contrast import render_contrast
 from laptime.statistics.contrast import (
     QUANTITIES,
     TIMES,

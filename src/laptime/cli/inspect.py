@@ -68,7 +68,7 @@ def inspect_command(
     if json:
         click.echo(json_text.dumps(found.document(), allow_nan=False))
         return 0
-    from laptime.report.census import render_inspection
+    from laptime.report.models.census import render_inspection
 
     click.echo("\n".join(render_inspection(found, depth)))
     return 0

@@ -154,8 +154,8 @@ def _finish(directory: LabDirectory, *, is_done: bool, json: bool) -> int:
 def _write_report(directory: LabDirectory) -> list[str]:
     """Write the report of a lab into its folder; return its answers as lines."""
     from laptime.cli.report import document_of
-    from laptime.report.publish import write_report
-    from laptime.report.terminal import card_lines
+    from laptime.report.pages.publish import write_report
+    from laptime.report.pages.terminal import card_lines
 
     document = document_of(directory, drawn=True)
     write_report(document, directory.path)

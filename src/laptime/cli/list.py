@@ -52,7 +52,7 @@ def _print_table(records: list[RunRecord]) -> None:
 
 
 def _cells(record: RunRecord) -> list[str]:
-    from laptime.report.findings import steady_epochs
+    from laptime.report.runs.findings import steady_epochs
 
     epochs = steady_epochs(record.epochs)
     wall_ns = sum(epoch.wall_ns for epoch in epochs)

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from laptime.errors import printable
 from laptime.record import EpochRecord, RunRecord
-from laptime.report.epochs import columns_line, epoch_line
-from laptime.report.run import header_lines
+from laptime.report.runs.epochs import columns_line, epoch_line
+from laptime.report.runs.run import header_lines
 from laptime.training.listener import Progress
 from laptime.units import (
     render_count,

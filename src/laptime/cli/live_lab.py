@@ -24,11 +24,11 @@ from laptime.lab import (
 )
 from laptime.labs.price import limit_s
 from laptime.record import RunRecord
-from laptime.report.census import render_inspection
-from laptime.report.lines import counted
-from laptime.report.run import closing_lines as run_closing_lines
-from laptime.report.run import render_run
-from laptime.report.study import render_study
+from laptime.report.models.census import render_inspection
+from laptime.report.runs.run import closing_lines as run_closing_lines
+from laptime.report.runs.run import render_run
+from laptime.report.studies.study import render_study
+from laptime.report.words.lines import counted
 from laptime.study import StudyRecord
 from laptime.units import render_duration
 

@@ -34,7 +34,7 @@ def report_command(
     if "text" in wanted and len(wanted) > 1:
         raise SettingsError("text is printed and the other formats are written: ask for one.")
     if wanted == ("text",):
-        from laptime.report.terminal import render_document
+        from laptime.report.pages.terminal import render_document
 
         document, _ = documented(names, runs_dir, out, drawn=False)
         click.echo("\n".join(render_document(document)))
@@ -46,7 +46,7 @@ def report_command(
 
 def write(document: Document, place: Path, formats: tuple[str, ...] = FORMATS[:2]) -> None:
     """Write a report and say what was written."""
-    from laptime.report.publish import write_report
+    from laptime.report.pages.publish import write_report
 
     written = write_report(document, place, formats)
     pages = [path for path in written if path.suffix != ".svg"]
@@ -66,7 +66,7 @@ def documented(
         LaptimeError: A name names nothing, or more than one thing; files are damaged.
     """
     if len(names) == 2:
-        from laptime.report.documents import contrast_document
+        from laptime.report.comparisons.document import contrast_document
 
         a, b = (find_named(runs_dir, name) for name in names)
         place = runs_dir / f"compare_{a.found.id}_{b.found.id}"
@@ -107,7 +107,7 @@ def document_of(found: Found, *, drawn: bool) -> Document:
         drawn: Whether charts are wanted: they take a second.
     """
     from laptime.report import documents
-    from laptime.report.publish import sources_of
+    from laptime.report.pages.publish import sources_of
 
     sources = sources_of(raw_files(found), found.path)
     match found:
@@ -118,12 +118,12 @@ def document_of(found: Found, *, drawn: bool) -> Document:
             findings = read_lab(found)
             return lab_document(findings, lab_figures(findings) if drawn else {}, sources)
         case StudyDirectory():
-            from laptime.report.charts import study_figures
+            from laptime.report.charts.study import study_figures
 
             study = reread_study(found)
             return documents.study_document(study, study_figures(study) if drawn else (), sources)
         case _:
-            from laptime.report.run_charts import run_figures
+            from laptime.report.charts.run import run_figures
 
             run = found.read_record()
             return documents.run_document(run, run_figures(run) if drawn else (), sources)

@@ -40,7 +40,7 @@ def study_command(
 ) -> int:
     """Run a study or go on with one; print what was found; return the exit status."""
     from laptime.cli.live_study import LiveStudy
-    from laptime.report.study import render_study
+    from laptime.report.studies.study import render_study
     from laptime.studies.catalog import continue_study, start_study
     from laptime.study_store import find_study
 

@@ -79,7 +79,7 @@ def _print(record: RunRecord, *, json: bool, rows_are_out: bool) -> None:
     if json:
         click.echo(json_text.dumps(record.document(), allow_nan=False))
         return
-    from laptime.report.run import closing_lines, render_run
+    from laptime.report.runs.run import closing_lines, render_run
 
     for line in closing_lines(record) if rows_are_out else render_run(record):
         click.echo(line)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from laptime.record import RunRecord
-from laptime.report import workers as worker_study
-from laptime.report.arms import arm_label, is_beside, main_results
-from laptime.report.epochs import epoch_ranges, mean_columns_s
-from laptime.report.findings import steady_epochs
-from laptime.report.lines import counted, listed
-from laptime.report.trained_tables import best_sentence
-from laptime.report.verdicts import code_words, spelled, time_refusal, times_sentence
-from laptime.report.worker_curve import workers
+from laptime.report.runs.epochs import epoch_ranges, mean_columns_s
+from laptime.report.runs.findings import steady_epochs
+from laptime.report.studies import workers as worker_study
+from laptime.report.studies.trained_tables import best_sentence
+from laptime.report.studies.worker_curve import workers
+from laptime.report.words.arms import arm_label, is_beside, main_results
+from laptime.report.words.lines import counted, listed
+from laptime.report.words.verdicts import code_words, spelled, time_refusal, times_sentence
 from laptime.statistics.verdict import MIN_SEEDS
 from laptime.study import ArmResult, Comparison, StudyRecord
 from laptime.units import render_duration, render_percent, render_share

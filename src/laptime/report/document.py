@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from laptime.report.blocks import Block
-from laptime.report.chart_style import Figure
+from laptime.report.charts.style import Figure
+from laptime.report.words.blocks import Block
 
 Texts = tuple[str, ...]
 
@@ -38,6 +38,10 @@ class Section:
     """What to type to repeat it."""
     record: str = ""
     """The directory of its raw samples."""
+
+    def alone(self) -> Section:
+        """Return the section without what a first screen that is about it alone says already."""
+        return replace(self, answer="", not_concluded=())
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,17 @@
-"""A run, a study or a comparison to a document of its own."""
+"""A run or a study to a document of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from laptime.record import RunRecord
-from laptime.report import contrast as comparison
-from laptime.report import run, study
 from laptime.report.answers import learned_answer, study_headline
-from laptime.report.blocks import GAP
-from laptime.report.chart_style import Figure
-from laptime.report.contrast_tables import figure_blocks, name_of
-from laptime.report.document import Document, Section, Source
+from laptime.report.charts.style import Figure
+from laptime.report.document import Document, Source
+from laptime.report.runs.run import cost_words, run_subject
 from laptime.report.sections import run_section, study_section
-from laptime.statistics.contrast import Contrast
+from laptime.report.studies.study import quality, subject
 from laptime.study import StudyRecord
 
 MOST_EMBEDDED = 2000
@@ -27,15 +23,14 @@ def run_document(
 ) -> Document:
     """Return the report of a run."""
     section = run_section(record, tuple(figures[1:]))
-    subject = run.run_subject(record)
     return Document(
         title=f"laptime: {record.id}",
         headline=section.answer,
-        facts=(learned_answer(record), *subject.values()),
+        facts=(learned_answer(record), *run_subject(record).values()),
         lead=tuple(figures[:1]),
-        sections=(_alone(section),),
+        sections=(section.alone(),),
         commands=(section.command,),
-        cost=run.cost_words(record),
+        cost=cost_words(record),
         limits=section.not_concluded,
         sources=tuple(sources),
         data={"run": run_data(record)},
@@ -60,7 +55,7 @@ def study_document(
         headline=study_headline(record),
         facts=_study_facts(record),
         lead=tuple(figures[:1]),
-        sections=(_alone(section),),
+        sections=(section.alone(),),
         commands=(section.command,),
         limits=section.not_concluded,
         sources=tuple(sources),
@@ -69,40 +64,5 @@ def study_document(
 
 
 def _study_facts(record: StudyRecord) -> tuple[str, ...]:
-    compared, *others = study.subject(record).values()
-    return f"Compared: {compared}", *others, ", ".join(study.quality(record).words)
-
-
-def _alone(section: Section) -> Section:
-    """Return a section without what the first screen says already."""
-    return replace(section, answer="", not_concluded=())
-
-
-def contrast_document(contrast: Contrast) -> Document:
-    """Return the report of a comparison."""
-    sides = (("A", contrast.a), ("B", contrast.b))
-    headline = comparison.headline(contrast)
-    no_verdict = (comparison.NO_VERDICT,) if contrast.uncontrolled else ()
-    command = f"laptime compare {name_of(contrast.a)} {name_of(contrast.b)}"
-    section = Section(
-        slug="comparison",
-        title="A against B",
-        answer=headline,
-        blocks=(
-            *comparison.differences(contrast), GAP, *figure_blocks(contrast),
-            *comparison.method(contrast),
-        ),
-        reasons=no_verdict,
-        troubles=tuple(comparison.troubles(contrast)),
-        not_concluded=tuple(comparison.not_concluded(contrast)),
-        command=command,
-    )  # fmt: skip
-    return Document(
-        title="laptime: a comparison",
-        headline=headline,
-        facts=tuple(f"{label} is {name_of(side)}" for label, side in sides),
-        sections=(_alone(section),),
-        commands=(command,),
-        limits=section.not_concluded,
-        data={"comparison": contrast.document()},
-    )
+    compared, *others = subject(record).values()
+    return f"Compared: {compared}", *others, ", ".join(quality(record).words)

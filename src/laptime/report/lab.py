@@ -9,7 +9,6 @@ from typing import Any
 from laptime.census import Inspection
 from laptime.lab import INSPECTION, RUN, STUDIES, LabFindings, LabPart
 from laptime.record import RunRecord
-from laptime.report import run, study
 from laptime.report.answers import (
     learned_answer,
     one_worker_answer,
@@ -17,13 +16,15 @@ from laptime.report.answers import (
     study_answer,
     study_headline,
 )
-from laptime.report.census_section import census_cards, census_section
-from laptime.report.chart_style import Figure
-from laptime.report.charts import study_figures
+from laptime.report.charts.run import run_figures
+from laptime.report.charts.study import study_figures
+from laptime.report.charts.style import Figure
 from laptime.report.document import Card, Document, Section, Source, Stamp
 from laptime.report.documents import run_data
-from laptime.report.run_charts import run_figures
+from laptime.report.models.section import census_cards, census_section
+from laptime.report.runs.run import cost_words, run_subject
 from laptime.report.sections import run_section, study_section
+from laptime.report.studies.study import subject
 from laptime.study import StudyRecord
 
 CODE = "train_plain.py"
@@ -54,7 +55,7 @@ def lab_document(
         lead=tuple(f for slug in ("run", "workers") for f in drawn.get(slug, ())[:1]),
         sections=tuple(sections),
         commands=(findings.record.command,),
-        cost=run.cost_words(record) if record else "",
+        cost=cost_words(record) if record else "",
         limits=tuple(
             f"{section.part}: {text}" for section in sections for text in section.not_concluded[:1]
         ),
@@ -93,8 +94,8 @@ def _facts(findings: LabFindings) -> tuple[str, ...]:
     """Return scale, data, settings and machine."""
     scale = f"{findings.record.scale.capitalize()} scale"
     if findings.run is not None:
-        return scale, *run.run_subject(findings.run).values()
-    subjects = [study.subject(record) for record in findings.studies.values()]
+        return scale, *run_subject(findings.run).values()
+    subjects = [subject(record) for record in findings.studies.values()]
     known = [text for name, text in subjects[0].items() if name != "compared"] if subjects else []
     return (scale, *known)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from laptime.record import RunRecord
-from laptime.report import run, study
 from laptime.report.answers import run_answer, study_answer
-from laptime.report.blocks import Block, Prose, Words
-from laptime.report.chart_style import Figure
+from laptime.report.charts.style import Figure
 from laptime.report.document import Section
-from laptime.report.epochs import best_words, epochs_left_out, epochs_table
-from laptime.report.findings import train_command
-from laptime.report.study_tables import TABLES
+from laptime.report.runs import run
+from laptime.report.runs.epochs import best_words, epochs_left_out, epochs_table
+from laptime.report.runs.findings import train_command
+from laptime.report.studies import study
+from laptime.report.studies.tables import TABLES
+from laptime.report.words.blocks import Block, Prose, Words
 from laptime.study import StudyRecord
 
 SINGLE_RUN = (

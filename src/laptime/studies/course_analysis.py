@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from laptime.replicate import Block, Replicate, TrainedReplicate
-from laptime.report.explanations import explain_batchnorm, explain_devices, explain_optimizers
+from laptime.replicate import Aside, Block, FirstRun, Replicate, TrainedReplicate
+from laptime.report.studies.explanations import (
+    explain_batchnorm,
+    explain_devices,
+    explain_optimizers,
+)
 from laptime.statistics.accuracy import (
     accuracy_comparisons,
     best_arm,
@@ -25,10 +29,10 @@ from laptime.statistics.summary import (
     not_measurable,
     study_resolution,
 )
-from laptime.studies.training_plans import runs_of, training_order
+from laptime.studies.training_plans import read_first_run, runs_of, training_order
 from laptime.studies.tuned_rates import Search, read_search, tuned_details
 from laptime.study import ArmResult, Comparison, Plan, StudyRecord, StudyRequest
-from laptime.study_store import Aside, FirstRun, StudyDirectory
+from laptime.study_store import StudyDirectory
 from laptime.units import seconds
 
 _EXPLAIN: Mapping[str, Callable[[StudyRecord], tuple[str, ...]]] = {
@@ -107,7 +111,7 @@ def _read_measured(directory: StudyDirectory) -> Measured:
         trained,
         read_search(directory, plan),
         directory.read_aside(),
-        directory.read_first_run(trained),
+        read_first_run(directory, trained),
     )
 
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from laptime.replicate import FirstStep, Layers
 from laptime.studies.process import ArmEndedError
 from laptime.studies.runner import Workshop
 from laptime.study import Arm
-from laptime.study_store import FirstStep, Layers
 
 
 def look_at_first_step(workshop: Workshop, arms: Sequence[Arm], timeout_s: float) -> FirstStep:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from laptime.errors import StoreError
+from laptime.replicate import AsideName
 from laptime.studies.course_analysis import analyse_course
 from laptime.studies.worker_analysis import analyse_workers
 from laptime.study import StudyRecord, StudyRequest
-from laptime.study_store import AsideName, StudyDirectory
+from laptime.study_store import StudyDirectory
 
 _ANALYSES: Mapping[str, Callable[[StudyDirectory, StudyRequest], StudyRecord]] = {
     "workers": analyse_workers,

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Protocol
 
 from laptime.replicate import Block, Stage, TrainedReplicate
-from laptime.report.charts import write_charts
+from laptime.report.charts.study import write_charts
 from laptime.studies.block import BlockListener, BlockRun, Meter
 from laptime.studies.price import Pilot, Price, known_pilot
 from laptime.studies.process import ArmHandle, ArmProcess

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from laptime.replicate import TrainedReplicate
+from laptime.errors import StoreError
+from laptime.replicate import FirstRun, TrainedReplicate
 from laptime.statistics.accuracy import trained_arms
+from laptime.store import RunDirectory
 from laptime.studies.plan import make_plan, varied
 from laptime.study import Arm, Plan
+from laptime.study_store import StudyDirectory
 
 LEARNING_RATES = (0.001, 0.01, 0.1, 1.0)
 """Tried by every arm: the same list, and so the same number, for all."""
@@ -71,3 +74,19 @@ def tried_name(arm: str, rate: float) -> str:
 def tuned_name(arm: str, rate: float) -> str:
     """Return the name of an arm with the rate that was chosen for it."""
     return f"{arm} at {rate:g}"
+
+
+def read_first_run(
+    directory: StudyDirectory, trained: Iterable[TrainedReplicate]
+) -> FirstRun | None:
+    """Read where and on what the first run was trained that left a record; None without one."""
+    known = directory.read_aside().first_run
+    if known is not None:
+        return known
+    for replicate in trained:
+        try:
+            run = RunDirectory(directory.path / (replicate.run or "no run")).read_record()
+        except StoreError:
+            continue
+        return FirstRun(environment=run.environment, data=run.data)
+    return None

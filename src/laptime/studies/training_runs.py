@@ -17,7 +17,7 @@ from laptime.statistics.accuracy import trained_arms
 from laptime.store import RunDirectory
 from laptime.studies.plan import varied
 from laptime.studies.runner import Workshop
-from laptime.studies.training_plans import runs_of, training_order
+from laptime.studies.training_plans import read_first_run, runs_of, training_order
 from laptime.studies.training_process import TrainingHandle, TrainingProcess, TrainingTask
 from laptime.study import Arm, Plan
 from laptime.study_store import StudyDirectory
@@ -71,7 +71,7 @@ def run_trainings(
 
 def _keep_first_run(directory: StudyDirectory, runs: Sequence[TrainedReplicate]) -> None:
     """Store where the first run was made and on what: one of another study may go away."""
-    found = directory.read_first_run(runs)
+    found = read_first_run(directory, runs)
     if found is not None and not directory.read_aside().knows("first_run"):
         directory.write_aside("first_run", found)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from laptime.record import EnvironmentRecord
 from laptime.replicate import Block, Replicate
-from laptime.report.explanations import explain_workers
+from laptime.report.studies.explanations import explain_workers
 from laptime.settings import RunSettings
 from laptime.statistics.curve import fit_curve
 from laptime.statistics.elimination import Plateau

@@ -1,0 +1,1 @@
+"""A run as blocks: its epochs, its ledger, what limits it."""

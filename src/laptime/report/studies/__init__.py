@@ -1,0 +1,1 @@
+"""A study as blocks: tables, decisions, and why."""

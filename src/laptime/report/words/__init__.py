@@ -1,0 +1,1 @@
+"""How things are said: lines, blocks, verdicts, names of arms, pairs."""
