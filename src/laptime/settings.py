@@ -89,6 +89,10 @@ class LoaderSettings(Described):
     """Copy batches to page-locked memory, from where a GPU can fetch them by itself."""
 
 
+LAB_OPTIMIZERS = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
+"""What the assignment compares."""
+
+
 class OptimizerSettings(Described):
     """How the weights are updated."""
 

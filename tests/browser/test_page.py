@@ -8,6 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from tests.report.hostile import MARKUP, hostile_documents
+from tests.report.labs import lab
 from tests.report.studies import (
     batchnorm_record,
     devices_record,
@@ -22,6 +23,7 @@ from laptime.report.charts.study import study_figures
 from laptime.report.comparisons.document import contrast_document
 from laptime.report.document import Document
 from laptime.report.documents import run_document, study_document
+from laptime.report.lab import lab_document, lab_figures
 from laptime.report.pages.html import render_html
 from laptime.report.pages.publish import figures_of
 from laptime.study import StudyRecord
@@ -38,6 +40,11 @@ def of_run() -> Document:
     return run_document(found, run_figures(found))
 
 
+def of_lab() -> Document:
+    found = lab()
+    return lab_document(found, lab_figures(found))
+
+
 DOCUMENTS = {
     "run": of_run,
     "workers": lambda: of_study(workers_record()),
@@ -45,6 +52,7 @@ DOCUMENTS = {
     "batchnorm": lambda: of_study(batchnorm_record(details={"gradients": NORMS})),
     "devices": lambda: of_study(devices_record()),
     "comparison": lambda: contrast_document(contrast()),
+    "lab": of_lab,
 }
 
 

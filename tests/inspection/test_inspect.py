@@ -8,14 +8,14 @@ import torch
 from laptime.census import CensusRecord, Inspection
 from laptime.errors import DeviceError, ModelError
 from laptime.inspection.inspect import inspect
-from laptime.inspection.optimizers import LAB, choose_optimizers
-from laptime.settings import build_settings
+from laptime.inspection.optimizers import choose_optimizers
+from laptime.settings import LAB_OPTIMIZERS, build_settings
 from laptime.timing.environment import collect_environment
 
 WITH_NORM, WITHOUT_NORM = 11_173_962, 11_164_362
 
 
-def inspected(names: tuple[str, ...] = LAB, **given: Any) -> Inspection:
+def inspected(names: tuple[str, ...] = LAB_OPTIMIZERS, **given: Any) -> Inspection:
     settings = build_settings({"device": "cpu", **given})
     return inspect(settings, choose_optimizers(names, settings.optimizer), with_roofs=False)
 

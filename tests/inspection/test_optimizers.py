@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from laptime.errors import SettingsError
-from laptime.inspection.optimizers import LAB, choose_optimizers, describe
-from laptime.settings import OptimizerSettings
+from laptime.inspection.optimizers import choose_optimizers, describe
+from laptime.settings import LAB_OPTIMIZERS, OptimizerSettings
 
 
 def test_sgd_comes_with_and_without_momentum() -> None:
-    found = choose_optimizers(LAB, OptimizerSettings(lr=0.5))
+    found = choose_optimizers(LAB_OPTIMIZERS, OptimizerSettings(lr=0.5))
 
     assert list(found) == [
         "sgd", "sgd without momentum", "nesterov", "adagrad", "adadelta", "adam",

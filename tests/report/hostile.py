@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from tests.report.labs import inspection, lab
 from tests.report.studies import (
     Learning,
     batchnorm_record,
@@ -11,6 +12,7 @@ from tests.report.studies import (
     optimizers_record,
     workers_record,
 )
+from tests.report.test_census import layer
 from tests.report.test_contrast import contrast
 from tests.report.test_run import epoch, record
 
@@ -20,6 +22,7 @@ from laptime.report.charts.study import study_figures
 from laptime.report.comparisons.document import contrast_document
 from laptime.report.document import Document, Source, Stamp
 from laptime.report.documents import run_document, study_document
+from laptime.report.lab import lab_document, lab_figures
 from laptime.study import StudyRecord
 
 MARKUP = (
@@ -116,6 +119,15 @@ def hostile_studies(text: str) -> list[StudyRecord]:
     return [study.model_copy(update=update) for study in found]
 
 
+def hostile_lab(text: str, *, drawn: bool) -> Document:
+    of = {study.plan.study: study for study in hostile_studies(text)}
+    named = [layer(text, text), layer("fine")]
+    counted = inspection(text, model=text, layers=tuple(named), norms={text: 2})
+    ended = {part: {"status": "failed", "reason": text} for part in ("C5", "C7")}
+    found = lab(run=hostile_run(text), of=of, counted=counted, parts=ended, command=text)
+    return lab_document(found, lab_figures(found) if drawn else {})
+
+
 @cache
 def hostile_documents(text: str, *, drawn: bool) -> list[Document]:
     run = hostile_run(text)
@@ -129,5 +141,6 @@ def hostile_documents(text: str, *, drawn: bool) -> list[Document]:
     given = contrast()
     changed = {"a": given.a.model_copy(update=sides), "b": given.b.model_copy(update=sides)}
     found.append(contrast_document(given.model_copy(update=changed)))
+    found.append(hostile_lab(text, drawn=drawn))
     stamp = {"stamp": Stamp(is_fit=False, reasons=(text,))}
     return [Document(**{**vars(document), **stamp}) for document in found]

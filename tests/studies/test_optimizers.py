@@ -10,11 +10,10 @@ from tests.studies.trainings import Trainings, epoch, request_of, workshop_in
 
 from laptime.errors import SettingsError
 from laptime.replicate import TrainedReplicate
-from laptime.settings import RunSettings, build_settings
+from laptime.settings import LAB_OPTIMIZERS, RunSettings, build_settings
 from laptime.statistics.accuracy import accuracy_comparisons, best_arm
 from laptime.statistics.summary import arm_results
 from laptime.studies.optimizers import (
-    OPTIMIZERS,
     optimizer_arms,
     plan_optimizers,
     run_optimizers,
@@ -62,7 +61,7 @@ def verdicts(record: StudyRecord, quantity: str) -> dict[tuple[str, str], str]:
 def test_arms_differ_in_the_optimizer_and_in_nothing_else() -> None:
     arms = optimizer_arms(BASE)
 
-    assert tuple(a.name for a in arms) == OPTIMIZERS
+    assert tuple(a.name for a in arms) == LAB_OPTIMIZERS
     assert {a.settings.optimizer.lr for a in arms} == {0.1}
     assert {a.settings.optimizer.weight_decay for a in arms} == {5e-4}
     assert len({varied(a.settings, optimizer="sgd") for a in arms}) == 1
@@ -81,9 +80,9 @@ def test_the_baseline_is_sgd_or_the_first_and_is_timed_twice() -> None:
 
 
 def test_without_blocks_nothing_is_there_twice() -> None:
-    plan = plan_optimizers(BASE, OPTIMIZERS, SEEDS, 0, TurnPolicy())
+    plan = plan_optimizers(BASE, LAB_OPTIMIZERS, SEEDS, 0, TurnPolicy())
 
-    assert [a.name for a in plan.arms] == list(OPTIMIZERS)
+    assert [a.name for a in plan.arms] == list(LAB_OPTIMIZERS)
 
 
 def test_unknown_optimizers_and_twins_are_refused() -> None:
@@ -100,7 +99,7 @@ def test_times_come_from_blocks_and_accuracies_from_whole_runs(tmp_path: Path) -
 
     assert len(trainings.log) == 25
     assert {arm.name: len(arm.replicates) for arm in record.arms} == dict.fromkeys(
-        [*OPTIMIZERS, "sgd again"], 5
+        [*LAB_OPTIMIZERS, "sgd again"], 5
     )
     adam = record.result("adam")
     assert adam.epoch_s is not None
@@ -156,7 +155,7 @@ def test_diverged_runs_are_counted_and_never_averaged(tmp_path: Path) -> None:
     record = run(tmp_path, Trainings(outcome))
 
     adam = record.result("adam")
-    assert record.details["diverged"] == {**dict.fromkeys(OPTIMIZERS, 0), "adam": 3}
+    assert record.details["diverged"] == {**dict.fromkeys(LAB_OPTIMIZERS, 0), "adam": 3}
     assert adam.accuracy is not None
     assert adam.accuracy.n == 2
     assert adam.outcomes() == {"completed": 7, "diverged": 3}
@@ -256,11 +255,11 @@ def tunable(name: str, seed: int, settings: RunSettings) -> Any:
 
 
 def test_every_arm_tries_the_same_rates_on_a_part_and_is_judged_on_the_rest() -> None:
-    plan = plan_optimizers(BASE, OPTIMIZERS, SEEDS, 5, TurnPolicy())
+    plan = plan_optimizers(BASE, LAB_OPTIMIZERS, SEEDS, 5, TurnPolicy())
 
     searched = plan_search(plan, LEARNING_RATES)
 
-    assert len(searched.arms) == len(OPTIMIZERS) * len(LEARNING_RATES)
+    assert len(searched.arms) == len(LAB_OPTIMIZERS) * len(LEARNING_RATES)
     assert {a.settings.data.holdout for a in searched.arms} == {HOLDOUT}
     assert all(a.settings.training.evaluate for a in searched.arms)
     assert not set(searched.seeds) & set(plan.seeds)

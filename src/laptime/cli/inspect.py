@@ -20,8 +20,8 @@ from laptime.cli.options import (
     translate,
 )
 from laptime.errors import SettingsError, printable
-from laptime.inspection.optimizers import LAB, choose_optimizers
-from laptime.settings import ModelSettings
+from laptime.inspection.optimizers import choose_optimizers
+from laptime.settings import LAB_OPTIMIZERS, ModelSettings
 
 _NAMES = (
     *("width", "norm", "batch_size", "lr", "momentum", "weight_decay"),
@@ -96,7 +96,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
 def parse_names(text: str) -> tuple[str, ...]:
     """Return the names of ``sgd,adam``, each once; ``all`` is the lab's five."""
     if text.strip().lower() == "all":
-        return LAB
+        return LAB_OPTIMIZERS
     return tuple(dict.fromkeys(str(translate("optimizer", word)) for word in text.split(",")))
 
 
@@ -127,8 +127,8 @@ command = SettingsCommand(
             default="sgd,adam",
             show_default=True,
             metavar="NAME,NAME,...",
-            help=f"Step with each of these; all is {','.join(LAB)}. sgd comes with and without "
-            f"momentum.",
+            help=f"Step with each of these; all is {','.join(LAB_OPTIMIZERS)}. sgd comes with and "
+            f"without momentum.",
         ),
         click.Option(
             ["--input"],

@@ -12,7 +12,7 @@ import click
 
 from laptime.cli.options import JSON, RUNS_DIR, SettingsCommand, setting_options, settings_from
 from laptime.errors import SettingsError
-from laptime.settings import FIELDS, RunSettings, choices, suggestion
+from laptime.settings import FIELDS, LAB_OPTIMIZERS, RunSettings, choices, suggestion
 
 QUESTIONS = {
     "workers": "How many loader workers: both curves, the plateau, and fresh blocks for proof.",
@@ -21,9 +21,6 @@ QUESTIONS = {
     "batchnorm": "With batch normalisation against without.",
 }
 """The studies and the question that each answers."""
-
-LAB_OPTIMIZERS = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
-"""What the assignment compares."""
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -195,8 +192,8 @@ def parse_turns(text: str) -> tuple[int, int]:
     most = int(match[2] or match[1]) if match else 0
     if not 2 <= least <= most <= 1000:
         raise SettingsError(
-            f"turns is {text[:60]!r}, but must be a number such as 8, or the fewest and the most "
-            f"such as 4-24."
+            f"turns is {text[:60]!r}, but must be a number from 2 on such as 8, or the fewest and "
+            f"the most such as 4-24."
         )
     return least, most
 

@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from laptime.errors import SettingsError
 from laptime.settings import OptimizerSettings, choices, suggestion
 
-LAB = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
-"""What the assignment compares."""
-
 PLAIN_SGD = "sgd without momentum"
 
 

@@ -13,6 +13,7 @@ from laptime.lab import GRIDS, INSPECTION, RUN, STUDIES, LabFindings, LabRequest
 from laptime.lab_store import LabDirectory
 from laptime.labs.contents import run_of
 from laptime.labs.handin_tables import epoch_rows, render_csv, step_rows, study_rows
+from laptime.report.words.commands import setting_options
 from laptime.settings import LoaderSettings, RunSettings
 
 SCRIPT = "train_plain.py"
@@ -120,11 +121,11 @@ def render_commands(directory: LabDirectory, findings: LabFindings) -> str:
 def _command(part: str, findings: LabFindings) -> str:
     request = findings.record.request
     if part == RUN:
-        return " ".join(["laptime train", *_flags(request.settings)])
+        return " ".join(["laptime train", *setting_options(request.settings.flat())])
     if part == INSPECTION:
         training = request.settings.training
         given = {"device": training.device, "seed": training.seed}
-        return " ".join(["laptime inspect --optimizers all", *_flags(RunSettings(), given)])
+        return " ".join(["laptime inspect --optimizers all", *setting_options(given)])
     study = STUDIES[part]
     found = findings.studies.get(study)
     settings = found.plan.arm(found.plan.baseline).settings if found else request.settings
@@ -152,19 +153,7 @@ def _own_flags(request: LabRequest, study: str, settings: RunSettings) -> list[s
         words.append(f"--seeds {request.seeds}")
     words.append("--turns 4" if quick else "")
     words.append(f"--blocks {request.blocks}" if request.blocks != 5 else "")
-    words += _flags(settings, leave_out=left_out)
+    words += setting_options(settings.flat(), left_out)
     if study == "devices" and request.settings.training.device != "auto":
         words.append(f"--device {request.settings.training.device}")
     return [word for word in words if word]
-
-
-def _flags(
-    settings: RunSettings, given: Mapping[str, Any] | None = None, leave_out: tuple[str, ...] = ()
-) -> list[str]:
-    """Return the options of all settings that are not the usual ones."""
-    usual = RunSettings().flat()
-    return [
-        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
-        for name, value in {**settings.flat(), **(given or {})}.items()
-        if value != usual[name] and value is not None and name not in leave_out
-    ]

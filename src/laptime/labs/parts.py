@@ -36,7 +36,7 @@ from laptime.labs.price import (
 from laptime.labs.probe import devices_here, look, slow_step
 from laptime.labs.requests import study_request
 from laptime.record import RunRecord
-from laptime.settings import RunSettings
+from laptime.settings import LAB_OPTIMIZERS, RunSettings
 from laptime.studies.batchnorm import run_batchnorm
 from laptime.studies.devices import run_devices
 from laptime.studies.optimizers import run_optimizers
@@ -157,11 +157,11 @@ def _train(book: Book, listener: Listener) -> RunRecord:
 def inspect_assigned(settings: RunSettings) -> Inspection:
     """Count the assigned model and its twin, whatever the scale; on the device of the lab."""
     from laptime.inspection.inspect import inspect  # torch comes with it
-    from laptime.inspection.optimizers import LAB, choose_optimizers
+    from laptime.inspection.optimizers import choose_optimizers
 
     training = settings.training
     assigned = varied(RunSettings(), device=training.device, seed=training.seed)
-    return inspect(assigned, choose_optimizers(LAB, assigned.optimizer))
+    return inspect(assigned, choose_optimizers(LAB_OPTIMIZERS, assigned.optimizer))
 
 
 def _study(book: Book, name: str, listener: StudyListener) -> StudyRecord:

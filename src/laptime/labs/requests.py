@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from laptime.lab import GRIDS, LabRequest, Scale
-from laptime.settings import RunSettings, build_settings
-from laptime.studies.optimizers import OPTIMIZERS
+from laptime.settings import LAB_OPTIMIZERS, RunSettings, build_settings
 from laptime.studies.plan import varied
 from laptime.studies.scale import QUICK
 from laptime.study import StudyRequest, TurnPolicy
@@ -29,7 +28,7 @@ def study_request(request: LabRequest, study: str, settings: RunSettings) -> Stu
         study=study,
         settings=settings,
         grid=GRIDS[request.scale] if study == "workers" else None,
-        optimizers=OPTIMIZERS if study == "optimizers" else (),
+        optimizers=LAB_OPTIMIZERS if study == "optimizers" else (),
         seeds=tuple(range(first, first + request.seeds)) if learns else (),
         blocks=request.blocks,
         turns=QUICK_TURNS if quick else TurnPolicy(),

@@ -12,6 +12,7 @@ from laptime.report.runs.findings import train_command
 from laptime.report.studies import study
 from laptime.report.studies.tables import TABLES
 from laptime.report.words.blocks import Block, Prose, Words
+from laptime.report.words.commands import study_command
 from laptime.study import StudyRecord
 
 SINGLE_RUN = (
@@ -81,7 +82,7 @@ def study_section(record: StudyRecord, figures: tuple[Figure, ...] = ()) -> Sect
         method=_method(study.subject(record), ("Measured", ", ".join(study.quality(record).words))),
         troubles=tuple(study.troubles(record)),
         not_concluded=tuple(study.not_concluded(record)),
-        command=study.again(record),
+        command=study_command(record),
         record=record.directory,
     )
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from laptime.settings import RunSettings
+from laptime.settings import LAB_OPTIMIZERS, RunSettings
 from laptime.studies.course import MAKE_RUNS, Train, run_course
 from laptime.studies.plan import make_plan, varied
 from laptime.studies.runner import Workshop
 from laptime.studies.tuning import tune
 from laptime.study import Arm, Plan, StudyRecord, StudyRequest, TurnPolicy
 
-OPTIMIZERS = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
-"""The assignment's five."""
-
 FACTORS = ("optimizer",)
 
 
-def optimizer_arms(base: RunSettings, names: Sequence[str] = OPTIMIZERS) -> tuple[Arm, ...]:
+def optimizer_arms(base: RunSettings, names: Sequence[str] = LAB_OPTIMIZERS) -> tuple[Arm, ...]:
     """Return one arm an optimizer: learning rate, weight decay and momentum are the base's."""
     return tuple(Arm(name=name, settings=varied(base, optimizer=name)) for name in names)
 
@@ -58,7 +55,7 @@ def run_optimizers(
 
     def plan_of(blocks: int, policy: TurnPolicy) -> Plan:
         return plan_optimizers(
-            request.settings, request.optimizers or OPTIMIZERS, request.seeds, blocks, policy,
+            request.settings, request.optimizers or LAB_OPTIMIZERS, request.seeds, blocks, policy,
             timeout_s=request.timeout_s, budget_s=workshop.budget_s,
         )  # fmt: skip
 

@@ -125,10 +125,10 @@ def _epochs(record: RunRecord) -> Figure:
     last = record.epochs[-1].epoch
     ticks = sorted({*range(1, last + 1, -(-last // 8)), last})
     axis = alt.Axis(values=ticks, format="d", grid=False)
-    x = alt.X("epoch:Q", axis=axis, scale=alt.Scale(nice=False, padding=14))
+    size = max(1, min(40, 260 // min(len(record.epochs), _MOST_POINTS)))
+    x = alt.X("epoch:Q", axis=axis, scale=alt.Scale(nice=False, padding=size / 2 + 6))
     y = alt.Y("seconds:Q", title="seconds an epoch", stack="zero")
     order = alt.Order("place:Q")
-    size = max(1, min(40, 260 // min(len(record.epochs), _MOST_POINTS)))
     bars = chart_of(times).mark_bar(size=size).encode(x, y, colour, order)
     loss = alt.Y("loss:Q", title="training loss, nats", scale=alt.Scale(zero=False))
     point: Any = {"size": 40, "color": COLOURS[2]} if len(losses) <= 40 else False

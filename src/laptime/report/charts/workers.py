@@ -55,8 +55,8 @@ def worker_chart(record: StudyRecord) -> Figure | None:
     y = alt.Y("seconds:Q", title="seconds an epoch", scale=alt.Scale(zero=True))
     layers = [
         *_plateau_band(record, x),
-        chart_of(fit).mark_line(strokeDash=[5, 4]).encode(x, y, colour),
-        chart_of(bound).mark_rule(strokeWidth=2).encode(y=y, color=colour),
+        *([chart_of(fit).mark_line(strokeDash=[5, 4]).encode(x, y, colour)] if fit else []),
+        *([chart_of(bound).mark_rule(strokeWidth=2).encode(y=y, color=colour)] if bound else []),
     ]
     for series, offset in _OFFSETS.items():
         points = chart_of([row for row in _worker_points(record) if row["series"] == series])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laptime.census import CensusRecord, Inspection
-from laptime.report.document import Card, Document, Section
+from laptime.report.document import Card, Section
 from laptime.report.models import census
 from laptime.report.models.tables import (
     arithmetic,
@@ -85,19 +85,4 @@ def _state_answer(counts: CensusRecord, name: str) -> str:
         f"{render_count(counts.parameters.trainable)} trainable parameters, "
         f"{render_count(state.gradient_elements)} gradients; optimizer state "
         f"{render_count(state.state_total)}."
-    )
-
-
-def inspection_document(found: Inspection) -> Document:
-    """Return the report of a model alone."""
-    section = census_section(found)
-    return Document(
-        title=f"laptime: {found.census.model}",
-        headline=section.answer,
-        facts=(", ".join(machine_words(found.machine)),),
-        cards=tuple(census_cards(found)),
-        sections=(section,),
-        commands=(section.command,),
-        limits=section.not_concluded,
-        data={"inspection": found.document()},
     )

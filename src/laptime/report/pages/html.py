@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
@@ -27,6 +28,11 @@ from laptime.report.words.blocks import CHOSEN, Block, Command, Gap, Prose, Sket
 
 LONG_TABLE = 10
 """Rows from which on a table can be sorted."""
+
+_SHORT_TITLE = 13
+
+_LONG_ANSWER = 110
+"""Characters from which on a card is twice as wide."""
 
 _FIGURE_SPACE = "\u2007"
 """As wide as a digit."""
@@ -41,6 +47,7 @@ def render_html(document: Document) -> str:
     style, script, bundle = _asset("report.css"), _asset("report.js"), vega_bundle()
     return _environment().get_template("report.html.jinja").render(
         document=document,
+        long_answer=_LONG_ANSWER,
         lead=[_figure(figure, "lead") for figure in document.lead],
         sections=[_section(section) for section in document.sections],
         policy=_policy(style, script, bundle),
@@ -89,7 +96,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"words": _words, "clean": printable, "json": _json}
+    environment.filters |= {"words": _words, "clean": printable, "json": _json, "link": _link}
     return environment
 
 
@@ -119,6 +126,11 @@ def _json(value: Any) -> Markup:
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=str)
     escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
     return Markup("".join(escapes.get(c, c) for c in text))  # noqa: S704 - just escaped
+
+
+def _link(path: str) -> str:
+    """Return a relative address: never a scheme, whatever the path is called."""
+    return f"./{quote(printable(path))}"
 
 
 @dataclass(frozen=True)
@@ -192,13 +204,18 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "kind": "table",
         "head": [
-            _Cell(" ".join(title.split()), how != "<")
+            _Cell(_short_together(" ".join(title.split())), how != "<")
             for title, how in zip(table.head[:keep], table.align, strict=False)
         ],
         "rows": rows[:body],
         "footer": rows[body:],
         "is_long": body >= LONG_TABLE,
     }
+
+
+def _short_together(title: str) -> str:
+    """Return a column's title, unbroken where it is short."""
+    return title.replace(" ", "\N{NO-BREAK SPACE}") if len(title) <= _SHORT_TITLE else title
 
 
 def _row(cells: Sequence[_Cell]) -> _Row:

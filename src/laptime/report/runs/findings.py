@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from laptime.phase import Phase
 from laptime.record import EpochRecord, RunRecord
-from laptime.settings import RunSettings
+from laptime.report.words.commands import setting_options
 from laptime.statistics.accuracy import ENOUGH_STEPS, is_guessing
 from laptime.units import (
     nanoseconds,
@@ -199,21 +199,11 @@ def _faster_arithmetic(record: RunRecord) -> str | None:
 
 def train_command(record: RunRecord, **changes: object) -> str:
     """Return the command that runs the same again, with something changed."""
-    settings = {**record.settings, **changes}
-    usual = RunSettings().flat()
-    words = [
-        f"--{name.replace('_', '-')} {_word(value)}"
-        for name, value in settings.items()
-        if value != usual[name] and value is not None
-    ]
+    words = setting_options({**record.settings, **changes})
     runs_dir = str(PurePath(record.directory).parent)
     if runs_dir != "runs":
         words.append(f"--runs-dir {shlex.quote(runs_dir)}")
     return " ".join(["laptime train", *words])
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else shlex.quote(str(value))
 
 
 _MAX_WORKERS = 512

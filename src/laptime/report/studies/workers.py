@@ -79,8 +79,9 @@ def plateau_sentence(record: StudyRecord) -> str | None:
     parts = []
     if plateau["members"]:
         members = _counts(plateau["members"])
-        parts.append(f"{members} (slower than the lowest mean, that of {plateau['best']}, by no "
-                     f"more than {zone})")  # fmt: skip
+        lowest = f"slower than the lowest mean, that of {plateau['best']}, by no more than {zone}"
+        alone = plateau["members"] == [plateau["best"]]
+        parts.append(f"{members} alone" if alone else f"{members} ({lowest})")
     if plateau["undecided"]:
         parts.append(f"not decided: {_counts(plateau['undecided'])}")
     if plateau["eliminated"]:
