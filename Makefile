@@ -55,6 +55,7 @@ test-gpu: $(INSTALLED) ## Tests that need a CUDA device
 bench: $(INSTALLED) ## Measure our own cost; the data goes to benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/reports.py
 
 docs: $(INSTALLED) ## Write docs/cli.md anew from the commands
 	$(BIN)/python docs/generate_cli.py

@@ -19,6 +19,7 @@ from tests.report.test_contrast import contrast
 from tests.report.test_run import epoch, record
 
 from laptime.report.charts.run import run_figures
+from laptime.report.charts.sides import contrast_figures
 from laptime.report.charts.study import study_figures
 from laptime.report.comparisons.document import contrast_document
 from laptime.report.document import Document
@@ -51,7 +52,7 @@ DOCUMENTS = {
     "optimizers": lambda: of_study(optimizers_record()),
     "batchnorm": lambda: of_study(batchnorm_record(details={"gradients": NORMS})),
     "devices": lambda: of_study(devices_record()),
-    "comparison": lambda: contrast_document(contrast()),
+    "comparison": lambda: contrast_document(contrast(), contrast_figures(contrast())),
     "lab": of_lab,
 }
 

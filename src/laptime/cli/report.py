@@ -66,12 +66,15 @@ def documented(
         LaptimeError: A name names nothing, or more than one thing; files are damaged.
     """
     if len(names) == 2:
+        from laptime.report.charts.sides import contrast_figures
         from laptime.report.comparisons.document import contrast_document
 
         a, b = (find_named(runs_dir, name) for name in names)
         place = runs_dir / f"compare_{a.found.id}_{b.found.id}"
         contrast = contrast_of(a, b, "epoch", uncontrolled=False)
-        return contrast_document(contrast), out or place
+        return contrast_document(
+            contrast, contrast_figures(contrast) if drawn else ()
+        ), out or place
     found = find_reported(names[0] if names else None, runs_dir)
     return document_of(found, drawn=drawn), out or found.path
 

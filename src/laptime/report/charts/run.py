@@ -7,15 +7,23 @@ from typing import Any
 
 from laptime.phase import LOADING, TRAINING, Phase
 from laptime.record import EpochRecord, RunRecord
-from laptime.report.charts.style import COLOURS, HEIGHT, WIDTH, Figure, Rows, chart_of
+from laptime.report.charts.style import (
+    COLOURS,
+    HEIGHT,
+    PART_HUES,
+    WIDTH,
+    Figure,
+    Rows,
+    chart_of,
+)
 from laptime.report.runs.epochs import epoch_ranges
 from laptime.report.runs.findings import steady_epochs
 from laptime.report.words.lines import model_words
 from laptime.units import render_share, seconds
 
-_PARTS = ("loading", "training", "other")
-_HUES = ("#b34700", "#005a8f", "#5c5c5c")
-"""Of loading, training, other: dark enough for white words. Phases are shades of them."""
+_PARTS = tuple(PART_HUES)
+_HUES = tuple(PART_HUES.values())
+"""Phases are shades of them."""
 
 _MOST_POINTS = 400
 """Of a line: more epochs are averaged over neighbours."""

@@ -23,6 +23,10 @@ WIDTH, HEIGHT = 640, 360
 # Okabe and Ito's palette: told apart by colour-blind eyes, and on white as on black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY = "#888888"
+
+PART_HUES = {"loading": "#b34700", "training": "#005a8f", "other": "#5c5c5c"}
+"""Of an epoch's columns: dark enough for white words."""
+
 _INK, _PAPER, _DARK_INK, _DARK_PAPER = "#333333", "#ffffff", "#dddddd", "#161616"
 
 _DARK = (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from laptime.report.charts.style import Figure
 from laptime.report.comparisons.contrast import (
     NO_VERDICT,
     differences,
@@ -16,7 +19,7 @@ from laptime.report.words.blocks import GAP
 from laptime.statistics.contrast import Contrast
 
 
-def contrast_document(contrast: Contrast) -> Document:
+def contrast_document(contrast: Contrast, figures: Sequence[Figure] = ()) -> Document:
     """Return the report of a comparison."""
     sides = (("A", contrast.a), ("B", contrast.b))
     sentence = headline(contrast)
@@ -39,6 +42,7 @@ def contrast_document(contrast: Contrast) -> Document:
         title="laptime: a comparison",
         headline=sentence,
         facts=tuple(f"{label} is {name_of(side)}" for label, side in sides),
+        lead=tuple(figures),
         sections=(section.alone(),),
         commands=(command,),
         limits=section.not_concluded,
