@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laptime.report.charts.style import GREY, PART_HUES, WIDTH, Figure, Rows, chart_of
+from laptime.report.charts.style import COLOURS, GREY, PART_HUES, WIDTH, Figure, Rows, chart_of
 from laptime.report.words.lines import counted, shortened
 from laptime.statistics.contrast import Contrast
 from laptime.statistics.sides import Side
@@ -39,7 +39,7 @@ def _sides(contrast: Contrast, sides: dict[str, Side]) -> Figure:
     )
     layers = [bars]
     if ends:
-        rule = chart_of(ends).mark_rule(color=GREY, strokeWidth=4)
+        rule = chart_of(ends).mark_rule(color=COLOURS[4], strokeWidth=4)
         layers.append(rule.encode(alt.X("low:Q"), alt.X2("high:Q"), y))
     if points:
         dots = chart_of(points).mark_circle(color=GREY, size=24, yOffset=18, opacity=0.9)

@@ -189,7 +189,7 @@ def _blocks(blocks: Iterable[Block]) -> list[dict[str, Any]]:
             case Command():
                 found.append({"kind": "command", "lead": block.lead, "text": block.text})
             case Table() if block.rows:
-                found.append(_table(block))
+                found.append(_table(block.without_empty()))
     return found
 
 

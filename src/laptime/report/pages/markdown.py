@@ -79,7 +79,7 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
             case Command():
                 yield f"{_text(block.lead)} {_code(block.text)}".strip()
             case Table() if block.rows:
-                yield _table(block)
+                yield _table(block.without_empty())
 
 
 def _table(table: Table) -> str:

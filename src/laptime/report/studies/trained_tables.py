@@ -71,14 +71,7 @@ def _arms(record: StudyRecord) -> list[Block]:
         "the update that it took part in."
     )
     seeds = [block for arm in arms for block in _seeds(record, arm)]
-    return [_without_empty(Table.of(head, rows, "<..<.<<")), *seeds, GAP, Prose(text)]
-
-
-def _without_empty(table: Table) -> Table:
-    """Return a table without the columns in which no row has anything."""
-    kept = [n for n in range(len(table.head)) if n == 0 or any(row[n] for row in table.rows)]
-    rows = [[row[n] for n in kept] for row in table.rows]
-    return Table.of([table.head[n] for n in kept], rows, "".join(table.align[n] for n in kept))
+    return [Table.of(head, rows, "<..<.<<").without_empty(), *seeds, GAP, Prose(text)]
 
 
 def _loss_cells(value: Estimate | None) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from laptime.errors import printable
@@ -66,6 +66,16 @@ class Table:
     ) -> Self:
         """Return a table of any sequences."""
         return cls(tuple(head), tuple(map(tuple, rows)), align, sketched, footer)
+
+    def without_empty(self) -> Table:
+        """Return the table without the columns in which no row has anything; the first stays."""
+        kept = [n for n in range(len(self.head)) if n == 0 or any(row[n] for row in self.rows)]
+        return replace(
+            self,
+            head=tuple(self.head[n] for n in kept),
+            rows=tuple(tuple(row[n] for n in kept) for row in self.rows),
+            align="".join(self.align[n] for n in kept),
+        )
 
     def lines(self) -> list[str]:
         """Return lines whose columns align."""

@@ -121,7 +121,9 @@ def times_sentence(row: Comparison, zone: float, a: str, b: str) -> str:
         case "faster" | "slower":
             words = size.format(a=a, b=b)
         case "small difference":
-            words = size.format(a=a, b=b) + f", less than the {render_share(zone)} that matter"
+            words = (
+                f"{size.format(a=a, b=b)}, maybe no more than the {render_share(zone)} that matter"
+            )
         case "equivalent":
             words = f"{a} and {b} take the same time within {render_share(zone)} ({change})"
         case "not measurable":
