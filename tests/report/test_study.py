@@ -182,8 +182,8 @@ def row(verdict: Any, **given: Any) -> Comparison:
         (
             row("small difference", ratio=0.98, low=0.965, high=0.995,
                 reason="excludes_zero_meets_zone"),
-            "4 takes 2.0 % less time than 2 [0.5, 3.5], maybe no more than the 3 % that matter: the 95 % "
-            "interval excludes 0",
+            "4 takes 2.0 % less time than 2 [0.5, 3.5], maybe no more than the 3 % that matter: "
+            "the 95 % interval excludes 0",
         ),
         (
             row("inconclusive", ratio=0.98, low=0.9, high=1.06, reason="interval_too_wide",
