@@ -105,7 +105,7 @@ def test_labs_are_found_by_path_name_and_end(directory: LabDirectory, tmp_path: 
     assert find_lab(Path("elsewhere"), str(directory.path)).id == directory.id
     with pytest.raises(StoreError, match="names no lab"):
         find_lab(tmp_path, "nothing")
-    with pytest.raises(StoreError, match="holds none"):
+    with pytest.raises(StoreError, match="holds no lab"):
         find_lab(tmp_path / "empty", None)
 
 

@@ -119,7 +119,7 @@ def test_studies_are_found_by_kind_name_and_end(study: StudyDirectory, tmp_path:
     assert find_study(tmp_path, None).id == study.id
     assert find_study(tmp_path, study.id[-6:], "workers").id == study.id
     assert find_study(tmp_path, str(study.path)).id == study.id
-    with pytest.raises(StoreError, match="holds none"):
+    with pytest.raises(StoreError, match="holds no study"):
         find_study(tmp_path, None, "devices")
     with pytest.raises(StoreError, match="names no study"):
         find_study(tmp_path, "nothing")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,9 @@ from laptime.study import StudyRecord
 
 SCHEMA = 1
 """Number of the schema of a lab's own file."""
+
+EMBEDDED = "embedded set"
+"""What the data that come with laptime are called."""
 
 TRAIN_SAMPLES = 50_000
 """Training images of CIFAR-10."""
@@ -195,10 +198,14 @@ def _kind(part: str) -> Literal["run", "study", "inspection"]:
     return "run" if part == RUN else "inspection" if part == INSPECTION else "study"
 
 
-def fit_reasons(record: LabRecord, run: RunRecord | None) -> tuple[str, ...]:
+def fit_reasons(
+    record: LabRecord, run: RunRecord | None, studies: Iterable[StudyRecord] = ()
+) -> tuple[str, ...]:
     """Return why a lab is not fit to hand in; empty when it is."""
     settings = record.request.settings
     reasons = unfit_reasons(settings, run) if run else reductions(settings)
+    if run is None and EMBEDDED in {study.data_label for study in studies}:
+        reasons.append(f"data is {EMBEDDED}, not CIFAR-10")
     reasons += [f"{part} left out" for part in QUESTIONS if part not in record.request.parts]
     for part in record.missing():
         if run is None or part.part != RUN:

@@ -135,6 +135,8 @@ def find_lab(runs_dir: Path, name: str | None) -> LabDirectory:
     matches = with_name(paths, name) if name else paths[-1:]
     if len(matches) != 1:
         count = "no lab" if not matches else f"{len(matches)} labs"
-        asked = f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} holds none"
+        asked = (
+            f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} holds no lab"
+        )
         raise StoreError(f"{asked}. Leave --resume out, or name another --runs-dir.")
     return LabDirectory(matches[0])

@@ -187,7 +187,9 @@ def find_study(runs_dir: Path, name: str | None, study: str | None = None) -> St
     matches = with_name(paths, name) if name else paths[-1:]
     if len(matches) != 1:
         count = "no study" if not matches else f"{len(matches)} studies"
-        asked = f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} holds none"
+        asked = (
+            f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} holds no study"
+        )
         raise StoreError(f"{asked}. Leave --resume out, or name another --runs-dir.")
     return StudyDirectory(matches[0])
 

@@ -57,7 +57,7 @@ def refused(words: str, runs_dir: Path, capsys: pytest.CaptureFixture[str]) -> s
         ("lab --epochs 0", "epochs is 0"),
         ("lab --num-workers many", "num_workers is 'many'"),
         ("lab --width 8", "--width is no option"),
-        ("lab --resume", "holds none"),
+        ("lab --resume", "holds no lab"),
         ("lab --resume nothing", "'nothing' names no lab"),
     ],
 )
@@ -287,6 +287,7 @@ def test_the_end_says_how_long_it_took_against_what_was_said(tmp_path: Path) -> 
     lines = closing_lines(LabFindings(record, None, {}, None, ()), directory.path)
 
     assert lines == [
+        f"Report: {directory.path / 'report.html'}",
         f"Folder: {directory.path} (lab.json, runs)",
         "It took 2 min 03 s; about 1 min 40 s was said.",
         "As assigned, on CIFAR-10: fit to hand in.",

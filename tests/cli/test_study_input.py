@@ -38,7 +38,7 @@ def refused(words: str, runs_dir: Path, capsys: pytest.CaptureFixture[str]) -> s
         ("study workers --timeout 0", "not in the range"),
         ("study workers --like nothing", "nothing"),
         ("study workers --resume nothing", "names no study"),
-        ("study workers --resume", "holds none"),
+        ("study workers --resume", "holds no study"),
         ("study workers --width 0", "width is 0"),
         ("study optimizers --optimizers sgd,foo", "arm 'foo' is no optimizer"),
         ("study optimizers --optimizers sgd", "name two or more"),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from laptime.data.catalog import build_data
 from laptime.errors import SettingsError
-from laptime.settings import RunSettings
+from laptime.settings import RunSettings, build_settings
 from laptime.store import RunDirectory
 from laptime.training.loop import train
 from laptime.training.plain import render_plain_script
@@ -143,3 +143,20 @@ def test_what_the_plain_script_does_not_have_is_refused(
 
     with pytest.raises(SettingsError, match=expected):
         render_plain_script(settings, build_data(settings.data), "x.py")
+
+
+@pytest.mark.parametrize("data", ["synthetic", "folder"])
+def test_every_name_in_the_script_is_defined_in_it(data: str, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(folder / f"{number}.png")
+    given = {"data": "synthetic" if data == "synthetic" else str(tmp_path / "images")}
+    settings = build_settings({**given, "samples": None, "batch_size": 2})
+    script = tmp_path / "plain.py"
+    script.write_text(render_plain_script(settings, build_data(settings.data), script.name))
+
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F", str(script)]
+    done = subprocess.run(ruff, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -254,7 +254,7 @@ def test_an_update_that_does_not_explain_a_longer_epoch_is_not_blamed() -> None:
 
 
 def test_a_learning_rate_is_suspected_until_another_one_cures() -> None:
-    assert "Suspected: lr 0.1 is too large for it. `laptime study optimizers --tune-lr`" in words(
+    assert "Suspected: lr 0.1 is too large for it. The same study with `--tune-lr`" in words(
         optimizers_record()
     )
 

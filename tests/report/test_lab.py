@@ -108,3 +108,17 @@ def test_a_lab_page_holds_the_data_of_every_part_and_is_under_two_megabytes() ->
     assert len(data["run"]["epochs"]) == 100
     assert set(data["studies"]) == {"workers", "devices", "optimizers", "batchnorm"}
     assert data["lab"]["parts"][0]["status"] == "completed"
+
+
+def test_the_card_of_a_trained_study_begins_with_the_times_that_were_proven() -> None:
+    answers = {card.part: card.answer for card in lab_document(lab()).cards}
+
+    assert answers["C6"].startswith("Epoch time against SGD: Adadelta +")
+    assert answers["C7"].startswith("Epoch time against with batch norm: without batch norm -")
+
+
+def test_what_is_left_open_on_the_first_screen_says_how_much_more_there_is() -> None:
+    limits = lab_document(lab()).limits
+
+    assert "each part is a stretch of time of its own" in limits[0]
+    assert any("more below)" in text for text in limits)

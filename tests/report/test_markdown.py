@@ -11,10 +11,11 @@ from tests.report.test_html import Page, fixed, run
 
 from laptime.report.charts.run import run_figures
 from laptime.report.charts.study import study_figures
-from laptime.report.document import Document
+from laptime.report.document import Document, Section
 from laptime.report.documents import run_document, study_document
 from laptime.report.pages.markdown import render_markdown
 from laptime.report.pages.publish import figures_of, write_report
+from laptime.report.words.blocks import Prose, Table
 
 READER = MarkdownIt("commonmark", {"html": True, "linkify": False}).enable(
     ["table", "strikethrough"]
@@ -77,3 +78,22 @@ def test_tables_are_tables_and_numbers_stand_right() -> None:
     assert "| --- | --: |" in text
     assert "| epoch 2 |" in text
     assert "| total |" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["512. The map", "- a dash", "+ a plus", "1) one", "3.14 is not a list"]
+)
+def test_a_line_that_looks_like_a_list_is_read_as_it_stands(text: str) -> None:
+    document = Document(title="t", headline="h", cost=text)
+
+    page = read(document)
+    assert text in " ".join(page.text.split())
+    assert page.tags["ol"] == 0
+
+
+def test_a_bar_in_a_command_is_read_as_a_bar_in_a_table_and_outside() -> None:
+    table = Table.of(("command", "n"), [("`a | b`", "1")], "<>")
+    section = Section(slug="s", title="s", answer="a", blocks=(table, Prose("`c | d`")))
+    page = read(Document(title="t", headline="h", sections=(section,)))
+
+    assert page.contents["code"] == ["a | b", "c | d"]

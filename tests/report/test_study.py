@@ -436,3 +436,11 @@ def test_a_fit_without_loading_names_only_what_workers_add() -> None:
 
     assert "of computing or 0.78 s x workers, whichever is longer" in told
     assert "of loading / workers" not in told
+
+
+def test_threads_of_training_runs_are_named_where_they_are_not_those_of_the_timing() -> None:
+    record = optimizers_record()
+    alone = {"details": {**record.details, "trained_threads": 1}}
+
+    assert "had 1 thread each" in flowing(record.model_copy(update=alone))
+    assert "thread each" not in flowing(record)

@@ -78,7 +78,9 @@ def test_four_seeds_are_refused(builder) -> None:
 
     assert (found.code, found.arms) == ("seeds", ())
     assert found.evidence == "4 different seeds an arm; a verdict needs 5."
-    assert "`laptime study optimizers --seeds 5` (a run takes about 10 s)" in found.next
+    assert (
+        "add `--seeds 5` to the command that made this study (a run takes about 10 s)" in found.next
+    )
 
 
 def test_five_different_seeds_are_enough(builder) -> None:

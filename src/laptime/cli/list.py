@@ -9,6 +9,7 @@ import click
 
 from laptime.cli.options import JSON, RUNS_DIR
 from laptime.errors import StoreError, printable
+from laptime.lab_store import list_labs
 from laptime.record import RunRecord
 from laptime.store import list_runs
 from laptime.units import render_percent, render_seconds, render_share, seconds
@@ -25,10 +26,18 @@ def list_command(runs_dir: Path, json: bool) -> int:
     if json:
         click.echo(json_text.dumps([record.document() for record in records], allow_nan=False))
     elif not records:
-        click.echo(f"No run in {runs_dir}. `laptime train` makes one.")
+        click.echo(f"No run in {runs_dir}. {_where_else(runs_dir)}")
     else:
         _print_table(records)
     return 0
+
+
+def _where_else(runs_dir: Path) -> str:
+    """Return where runs may be, or how to make one."""
+    labs = list_labs(runs_dir)
+    if not labs:
+        return "`laptime train` makes one."
+    return printable(f"Those of the newest lab: `laptime list --runs-dir {labs[-1].runs}`.")
 
 
 def _print_table(records: list[RunRecord]) -> None:

@@ -152,6 +152,8 @@ def _in_all(record: LabRecord) -> str:
         limit += limit_s(part.most_s) if part.kind == "study" else part.most_s
     if record.missing() != record.parts or any(part.wall_s for part in missing):
         return f"What is missing takes {span_words(least, most)}."
+    if not any(part.kind == "study" for part in missing):
+        return f"In all {span_words(least, most)}."
     return (
         f"In all {span_words(least, most)}. Where the machine turns out slower, studies leave "
         f"blocks out rather than take it beyond {rough_words(limit)}."

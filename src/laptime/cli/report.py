@@ -76,7 +76,7 @@ def documented(
             contrast, contrast_figures(contrast) if drawn else ()
         ), out or place
     found = find_reported(names[0] if names else None, runs_dir)
-    return document_of(found, drawn=drawn), out or found.path
+    return document_of(found, drawn=drawn, place=out), out or found.path
 
 
 def find_reported(name: str | None, runs_dir: Path) -> Found:
@@ -102,17 +102,18 @@ def find_reported(name: str | None, runs_dir: Path) -> Found:
     return named.found
 
 
-def document_of(found: Found, *, drawn: bool) -> Document:
+def document_of(found: Found, *, drawn: bool, place: Path | None = None) -> Document:
     """Return the report of what a directory holds; nothing is measured.
 
     Args:
         found: The directory.
         drawn: Whether charts are wanted: they take a second.
+        place: Where the report is to stand; None: in that directory.
     """
     from laptime.report import documents
     from laptime.report.pages.publish import sources_of
 
-    sources = sources_of(raw_files(found), found.path)
+    sources = sources_of(raw_files(found), place or found.path)
     match found:
         case LabDirectory():
             from laptime.labs.parts import read_lab

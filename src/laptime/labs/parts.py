@@ -304,5 +304,9 @@ def read_lab(directory: LabDirectory) -> LabFindings:
     studies = {study: reread_study(d) for study, d in found.items() if d and d.has_plan()}
     trained = run.read_record() if run else None
     return LabFindings(
-        record, trained, studies, directory.read_inspection(), fit_reasons(record, trained)
+        record,
+        trained,
+        studies,
+        directory.read_inspection(),
+        fit_reasons(record, trained, studies.values()),
     )

@@ -12,7 +12,14 @@ from laptime.report.studies.trained_tables import best_sentence
 from laptime.report.studies.worker_curve import workers
 from laptime.report.words.arms import arm_label, is_beside, main_results
 from laptime.report.words.lines import counted, listed
-from laptime.report.words.verdicts import code_words, spelled, time_refusal, times_sentence
+from laptime.report.words.verdicts import (
+    change_cell,
+    code_words,
+    find_comparison,
+    spelled,
+    time_refusal,
+    times_sentence,
+)
 from laptime.statistics.verdict import MIN_SEEDS
 from laptime.study import ArmResult, Comparison, StudyRecord
 from laptime.units import render_duration, render_percent, render_share
@@ -62,7 +69,7 @@ def study_headline(record: StudyRecord) -> str:
     if not recommended or not dump or time_refusal(record, ()):
         return study_answer(record)
     row = Comparison.model_validate(dump)
-    if row.verdict != "faster":
+    if row.ratio is None or row.verdict == "not measurable":
         return study_answer(record)
     names = f"An epoch with {workers(recommended['num_workers'])}", f"one with {row.b}"
     sentence = times_sentence(row, record.plan.zone, *names)
@@ -107,13 +114,27 @@ def _learning(record: StudyRecord) -> str:
     arms = [arm for arm in main_results(record) if arm.accuracy or arm.trained]
     if not arms:
         return _times(record)
+    proven = _proven_times(record)
     best = best_sentence(record)
     if best:
-        return best
+        return f"{proven}{best}"
     words = [f"{arm_label(record, arm.name)} {_reached(arm)}" for arm in arms]
     few = len(record.plan.seeds) < MIN_SEEDS
     end = f" ({counted(len(record.plan.seeds), 'seed')} each: no verdict)" if few else ""
-    return f"Top-1 of the last epoch: {', '.join(words)}{end}."
+    return f"{proven}Top-1 of the last epoch: {', '.join(words)}{end}."
+
+
+def _proven_times(record: StudyRecord) -> str:
+    """Say which arms' epochs were shown to differ from the baseline's; empty without times."""
+    if time_refusal(record, ()) or not any(row.quantity == "epoch_s" for row in record.comparisons):
+        return ""
+    rows = [find_comparison(record, arm.name, record.plan.baseline) for arm in main_results(record)]
+    told = [row for row in rows if row and row.verdict in {"faster", "slower"}]
+    if not told:
+        return "No epoch time was shown to differ by more than matters. "
+    baseline = arm_label(record, record.plan.baseline)
+    words = [f"{arm_label(record, row.a)} {change_cell(row)}" for row in told]
+    return f"Epoch time against {baseline}: {', '.join(words)}. "
 
 
 def _reached(arm: ArmResult) -> str:

@@ -56,12 +56,23 @@ def lab_document(
         sections=tuple(sections),
         commands=(findings.record.command,),
         cost=cost_words(record) if record else "",
-        limits=tuple(
-            f"{section.part}: {text}" for section in sections for text in section.not_concluded[:1]
-        ),
+        limits=(*_ACROSS, *(_limit(section) for section in sections if section.not_concluded)),
         sources=tuple(sources),
         data=_data(findings),
     )
+
+
+_ACROSS = (
+    "why the same settings take another time in another part: each part is a stretch of time of "
+    "its own, and only what stood in the same blocks is compared",
+)
+
+
+def _limit(section: Section) -> str:
+    """Return the first thing that a part leaves open, and how many more there are."""
+    first, *more = section.not_concluded
+    rest = f" (and {len(more)} more below)" if more else ""
+    return f"{section.part}: {first}{rest}"
 
 
 def lab_figures(findings: LabFindings) -> dict[str, tuple[Figure, ...]]:
@@ -107,12 +118,12 @@ def _section(
     found = findings.of(part.part)
     match found:
         case RunRecord():
-            section = run_section(found, figures.get("run", ())[1:])
+            section = run_section(found, figures.get("run", ()))
             code = ("Code", f"`{CODE}`: the same training as one plain PyTorch file")
-            section = replace(section, method=(*section.method, code))
+            steps = ("Every step", "`data/steps.csv`: its loss and how many answers were right")
+            section = replace(section, method=(*section.method, code, steps))
         case StudyRecord():
-            own = figures.get(found.plan.study, ())
-            section = study_section(found, own[1:] if found.plan.study == "workers" else own)
+            section = study_section(found, figures.get(found.plan.study, ()))
         case Inspection():
             section = census_section(found)
         case _:

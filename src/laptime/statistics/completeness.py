@@ -69,8 +69,9 @@ def seeds(plan: Plan, trained: Sequence[TrainedReplicate]) -> list[Refusal]:
         return []
     spent_s = [seconds(run.wall_ns) for run in trained if run.wall_ns]
     cost = f" (a run takes about {render_duration(fmean(spent_s))})" if spent_s else ""
-    option = f"--seeds {FEWEST_SEEDS}" if declared else "--resume"
-    remedy = f"Train {FEWEST_SEEDS} different seeds an arm: `{command(plan)} {option}`{cost}"
+    again = f"`{command(plan)} --resume`"
+    how = f"add `--seeds {FEWEST_SEEDS}` to the command that made this study" if declared else again
+    remedy = f"Train {FEWEST_SEEDS} different seeds an arm: {how}{cost}"
     return [Refusal(code="seeds", evidence=f"{'; '.join(parts)}.", next=remedy)]
 
 

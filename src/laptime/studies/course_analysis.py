@@ -131,6 +131,7 @@ def _learning_details(
         "smallest_gaps": gaps,
         "best": best_arm(results, rows),
         "trained_wall_s": sum(seconds(run.wall_ns) for run in trained if not _is_adopted(run)),
+        "trained_threads": run.environment.threads if run else None,
         "tuned": None,
     }
 

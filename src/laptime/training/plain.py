@@ -65,7 +65,7 @@ def render_plain_script(settings: RunSettings, data: Data, filename: str) -> str
         ),
         augment_constants=constants(augment),
         randomness_source=all_definitions(randomness),
-        synthetic_source=all_definitions(synthetic),
+        synthetic_source=definitions(synthetic, "synthetic_images", "class_views", "random_bits"),
     )
 
 

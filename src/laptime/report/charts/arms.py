@@ -47,7 +47,7 @@ def learning_chart(record: StudyRecord) -> Figure | None:
     axis = alt.Axis(values=ticks, format="d", grid=False)
     x = alt.X("epoch:Q", axis=axis, scale=alt.Scale(nice=False, padding=10))
     panels = []
-    for field, title in (("loss", "loss, nats"), ("share", "top-1, %")):
+    for field, title in (("loss", "loss"), ("share", "top-1, %")):
         known = [row for row in rows if row[field] is not None]
         # A mean over those that happen to live on would jump where one diverges.
         whole = [row for row in known if row["completed"]]

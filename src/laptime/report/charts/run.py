@@ -138,7 +138,7 @@ def _epochs(record: RunRecord) -> Figure:
     y = alt.Y("seconds:Q", title="seconds an epoch", stack="zero")
     order = alt.Order("place:Q")
     bars = chart_of(times).mark_bar(size=size).encode(x, y, colour, order)
-    loss = alt.Y("loss:Q", title="training loss, nats", scale=alt.Scale(zero=False))
+    loss = alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False))
     point: Any = {"size": 40, "color": COLOURS[2]} if len(losses) <= 40 else False
     curve = chart_of(losses).mark_line(color=COLOURS[2], point=point).encode(x, loss)
     panels = [

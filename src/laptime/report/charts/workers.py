@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from laptime.report.charts.style import (
     COLOURS,
@@ -30,6 +31,9 @@ FIT, BOUND = "steps by the fit, dashed", "epoch on batches in memory"
 
 _HUES = {EPOCH: COLOURS[0], LOADER: COLOURS[1], FIT: GREY, BOUND: COLOURS[2]}
 
+_FEW = 4
+"""Workers up to which a linear axis keeps the counts apart."""
+
 _OFFSETS = {EPOCH: -3, LOADER: 3}
 """Pixels to the side, so that points of the two curves do not hide each other."""
 
@@ -48,8 +52,7 @@ def worker_chart(record: StudyRecord) -> Figure | None:
     x = alt.X(
         "workers:Q",
         title="loader workers",
-        # Counts double: their roots are evenly spread, and 0 has a root.
-        scale=alt.Scale(type="sqrt", domain=[0, max(1, *counts)], nice=False, padding=14),
+        scale=alt.Scale(type=_axis(counts), domain=[0, max(1, *counts)], nice=False, padding=14),
         axis=alt.Axis(values=counts, format="d", grid=False),
     )
     y = alt.Y("seconds:Q", title="seconds an epoch", scale=alt.Scale(zero=True))
@@ -72,6 +75,11 @@ def worker_chart(record: StudyRecord) -> Figure | None:
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     title, notes = "Training epoch and loader alone", (blocks_note(record), _decided(record))
     return study_figure("workers", record, title, notes, chart)
+
+
+def _axis(counts: Sequence[int]) -> Literal["linear", "sqrt"]:
+    """Return the axis: counts that double are evenly spread by their roots, and 0 has a root."""
+    return "sqrt" if max(counts) > _FEW else "linear"
 
 
 def _worker_points(record: StudyRecord) -> Rows:

@@ -25,6 +25,7 @@ from laptime.errors import printable
 from laptime.report.charts.style import Figure
 from laptime.report.document import Document, Section
 from laptime.report.words.blocks import CHOSEN, Block, Command, Gap, Prose, Sketch, Table, Words
+from laptime.report.words.glossary import WORDS
 
 LONG_TABLE = 10
 """Rows from which on a table can be sorted."""
@@ -47,6 +48,7 @@ def render_html(document: Document) -> str:
     style, script, bundle = _asset("report.css"), _asset("report.js"), vega_bundle()
     return _environment().get_template("report.html.jinja").render(
         document=document,
+        glossary=WORDS,
         long_answer=_LONG_ANSWER,
         lead=[_figure(figure, "lead") for figure in document.lead],
         sections=[_section(section) for section in document.sections],

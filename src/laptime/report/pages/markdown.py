@@ -9,6 +9,9 @@ from laptime.errors import printable
 from laptime.report.charts.style import Figure
 from laptime.report.document import Document, Section
 from laptime.report.words.blocks import CHOSEN, Block, Command, Prose, Table, Words
+from laptime.report.words.glossary import WORDS
+
+_BAR, _ESCAPED_BAR = r"(?<!\\)\|", r"\\|"
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$:])")
 """What Markdown, or HTML in it, would read as markup; a colon ends a link's scheme."""
@@ -35,6 +38,7 @@ def _parts(document: Document) -> Iterator[str]:
     yield _titled("Not concluded", _list(document.limits), level=2)
     for section in document.sections:
         yield from _section(section)
+    yield _titled("Words", _list([f"{term}: {text}" for term, text in WORDS]), level=2)
     if document.sources:
         rows = [(s.path, str(s.size_bytes), s.sha256) for s in document.sources]
         files = Table.of(("file", "bytes", "SHA-256"), rows, "<><")
@@ -92,7 +96,8 @@ def _table(table: Table) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    """Return a row; a bar ends a cell even inside of code (GFM, tables)."""
+    return f"| {' | '.join(re.sub(_BAR, _ESCAPED_BAR, cell) for cell in cells)} |"
 
 
 def _text(text: str) -> str:
@@ -107,12 +112,13 @@ def _escaped(text: str) -> str:
     safe = _SPECIAL.sub(r"\\\1", text).replace("\\<", "&lt;").replace("\\>", "&gt;")
     # A plain colon reads better; only a scheme before it would become a link.
     safe = re.sub(r"(?<!http)(?<!https)(?<!ftp)(?<!mailto)\\:", ":", safe, flags=re.IGNORECASE)
-    return re.sub(r"^(\s*)([-+]|\d+[.)])(?=\s)", r"\1\\\2", safe)
+    # What would begin a list: its mark is escaped, which of a number is the dot behind it.
+    return re.sub(r"^(\d*)([-+.)])(?=\s|$)", r"\1\\\2", safe)
 
 
 def _code(text: str) -> str:
     """Return a code span that holds the text, backticks included."""
-    clean = printable(text).replace("|", "\\|")
+    clean = printable(text)
     longest = max((len(found) for found in re.findall("`+", clean)), default=0)
     ticks = "`" * (longest + 1)
     space = " " if longest else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,18 +44,23 @@ def write_report(
 
 
 def figures_of(document: Document) -> list[Figure]:
-    """Return all figures of a document, those of the first screen first."""
-    return [*document.lead, *(figure for s in document.sections for figure in s.figures)]
+    """Return all figures of a document, each once, those of the first screen first."""
+    every = [*document.lead, *(figure for s in document.sections for figure in s.figures)]
+    return list({figure.name: figure for figure in every}.values())
 
 
 def sources_of(paths: Iterable[Path], base: Path) -> tuple[Source, ...]:
-    """Return the files that are there, with their hashes; named as seen from a directory.
+    """Return the files that are there, with their hashes; named as seen from the report.
 
     Raises:
         StoreError: One cannot be read.
     """
     return tuple(
-        Source(str(path.relative_to(base)), path.stat().st_size, sha256_of(path))
+        Source(_seen_from(base, path), path.stat().st_size, sha256_of(path))
         for path in paths
         if path.is_file()
     )
+
+
+def _seen_from(base: Path, path: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), base.resolve())).as_posix()

@@ -152,7 +152,7 @@ def _twin_words(row: Comparison, zone: float) -> str:
         return "not judged"
     if row.verdict == "equivalent":
         return f"passed: equal within {render_share(zone)}"
-    return f"passed: no difference beyond {render_share(zone)} shown ({change_cell(row)})"
+    return f"undecided: no difference beyond {render_share(zone)} shown ({change_cell(row)})"
 
 
 def troubles(record: StudyRecord) -> list[Block]:

@@ -43,7 +43,7 @@ def explain_optimizers(record: StudyRecord) -> tuple[str, ...]:
     if len(rates) == 1 and record.plan.seeds and not record.details.get("tuned"):
         found.append(
             f"All have lr {rates.pop():g}: one rule for all, which says nothing of what each "
-            f"reaches at a learning rate that suits it. `laptime study optimizers --tune-lr` does."
+            f"reaches at a learning rate that suits it. The same study with `--tune-lr` does."
         )
     return tuple(found)
 
@@ -139,8 +139,7 @@ def _rate_suspicion(record: StudyRecord, arm: ArmResult, lr: float) -> str:
     if tuned:
         return "A learning rate of its own did not show the cause."
     return (
-        f"Suspected: lr {lr:g} is too large for it. `laptime study optimizers --tune-lr` would "
-        f"decide."
+        f"Suspected: lr {lr:g} is too large for it. The same study with `--tune-lr` would decide."
     )
 
 

@@ -71,7 +71,19 @@ def _arms(record: StudyRecord) -> list[Block]:
         "the update that it took part in."
     )
     seeds = [block for arm in arms for block in _seeds(record, arm)]
-    return [Table.of(head, rows, "<..<.<<").without_empty(), *seeds, GAP, Prose(text)]
+    arms_table = Table.of(head, rows, "<..<.<<").without_empty()
+    return [arms_table, *seeds, GAP, Prose(f"{text}{_threads(record)}")]
+
+
+def _threads(record: StudyRecord) -> str:
+    """Say with how many threads the runs were made, where that is not what was timed."""
+    threads, machine = record.details.get("trained_threads"), record.environment
+    if not threads or machine is None or threads == machine.threads:
+        return ""
+    return (
+        f" The runs for them had {counted(threads, 'thread')} each, to go side by side; sums are "
+        f"rounded otherwise with {machine.threads}, and a training drifts apart from there."
+    )
 
 
 def _loss_cells(value: Estimate | None) -> tuple[str, str]:

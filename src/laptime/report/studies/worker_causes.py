@@ -231,10 +231,13 @@ def contention(record: StudyRecord, count: int) -> str | None:
     """Say whether workers slow the steps themselves down; why they do stays suspected."""
     # Not those that the search left behind: they were never beside the others.
     numbers = sorted(int(arm.name) for arm in record.plan.arms if arm.name.isdecimal())
-    few = next((number for number in numbers if number > 0), None)
+    # With 0 workers nothing runs beside the steps: where that is best, it is what the others are
+    # held against.
+    few = next((number for number in numbers if number > 0 or count == 0), None)
     if few is None:
         return None
-    many = [number for number in dict.fromkeys((count, numbers[-1])) if number > few]
+    several = (1, numbers[-1]) if few == 0 else (count, numbers[-1])
+    many = [number for number in dict.fromkeys(several) if few < number and number in numbers]
     many = [number for number in many if not time_refusal(record, [str(few), str(number)])]
     found = [pairs(record, str(number), str(few), "training_s") for number in many]
     slowed = []

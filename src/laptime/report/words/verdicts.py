@@ -27,7 +27,7 @@ REASONS = {
     "too_few_blocks": "too few blocks for a verdict",
     "too_few_seeds": "too few seeds for a verdict",
     "robust_test_disagrees": "a test that assumes no shape of the noise does not agree",
-    "holm": "it does not outlast the correction for several comparisons",
+    "holm": "more was not shown once corrected for several comparisons",
     "no_estimate": "one of them has no estimate",
     "welch_holm": "Welch's test, p under 5 % after Holm's correction",
     "not_distinguishable": "Welch's test does not tell them apart",
