@@ -32,9 +32,6 @@ LONG_TABLE = 10
 
 _SHORT_TITLE = 13
 
-_LONG_ANSWER = 110
-"""Characters from which on a card is twice as wide."""
-
 _FIGURE_SPACE = "\u2007"
 """As wide as a digit."""
 
@@ -49,7 +46,6 @@ def render_html(document: Document) -> str:
     return _environment().get_template("report.html.jinja").render(
         document=document,
         glossary=WORDS,
-        long_answer=_LONG_ANSWER,
         lead=[_figure(figure, "lead") for figure in document.lead],
         sections=[_section(section) for section in document.sections],
         policy=_policy(style, script, bundle),
