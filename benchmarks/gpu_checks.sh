@@ -54,6 +54,11 @@ export out python device samples
 check "device ledger against planted truth" 200 "$python" -m pytest -c /dev/null --rootdir . \
   -p no:cacheprovider --import-mode=importlib -o markers="gpu: needs a CUDA device" \
   -m gpu -v -s -rs tests/timing/test_gpu.py
+check "memory of a training step, measured" 60 "$python" -m pytest -c /dev/null --rootdir . \
+  -p no:cacheprovider --import-mode=importlib -o markers="gpu: needs a CUDA device" \
+  -m gpu -v -s -rs tests/inspection/test_peak.py
+check "census and roofs" 40 bash -c \
+  '"$python" -m laptime inspect --device "$device" --json >"$out/inspect.json"'
 check "training, mode events" 130 bash -c \
   'train events --timing events --epochs 3 --loader batch --num-workers 4 --pin-memory true'
 check "training, mode sync" 130 bash -c \
