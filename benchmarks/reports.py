@@ -8,7 +8,7 @@ in turns of random order, imports included. It reports, and does not pass or fai
 from __future__ import annotations
 
 import json
-import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +18,6 @@ import numpy as np
 
 from laptime.settings import build_settings
 from laptime.store import RunDirectory
-from laptime.timing.clock import read_ns
 from overhead import SEED, write_result
 
 TURNS = 7
@@ -96,19 +95,23 @@ def measure(commands: dict[str, list[str]]) -> dict[str, Any]:
     }
 
 
+_WATCHED = """
+import resource, subprocess, sys, time
+start_ns = time.perf_counter_ns()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+spent_s = (time.perf_counter_ns() - start_ns) / 1e9
+print(spent_s, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6)
+"""
+"""Runs a command from a small process: a child's peak begins at that of whoever started it."""
+
+
 def once(arguments: list[str]) -> tuple[float, float]:
     """Run a command; return its wall time in seconds and its peak memory in megabytes."""
     program = str(Path(sys.executable).with_name("laptime"))
-    start_ns = read_ns()
-    with Path(os.devnull).open("wb") as nowhere:
-        child = os.posix_spawn(
-            program, [program, *arguments], os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1)],
-        )  # fmt: skip
-        _, status, used = os.wait4(child, 0)
-    if status:
-        raise SystemExit(f"{' '.join(arguments)} ended with status {status}")
-    return (read_ns() - start_ns) / 1e9, used.ru_maxrss * 1024 / 1e6
+    command = [sys.executable, "-c", _WATCHED, program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    spent_s, peak_mb = map(float, done.stdout.split())
+    return spent_s, peak_mb
 
 
 def spread(values: list[float]) -> dict[str, Any]:
