@@ -100,6 +100,7 @@ def check_kills(uninterrupted: tuple[Any, float], tmp_path: Path, count: int, se
         assert len(list_runs(runs_dir)) == 1
 
 
+@pytest.mark.faults
 def test_three_killed_runs_end_as_if_they_had_not_been(
     uninterrupted: tuple[Any, float], tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def check_whole(
     assert record["blocks"] == 3
 
 
+@pytest.mark.faults
 def test_a_study_killed_once_goes_on(tmp_path: Path) -> None:
     check_kills(tmp_path, 1, seed=1)
 
