@@ -144,6 +144,27 @@ def with_name(paths: Iterable[Path], word: str) -> list[Path]:
     ]
 
 
+def only_one(paths: list[Path], name: str | None, parent: Path, one: str, many: str) -> Path:
+    """Return the directory that a name means, or the newest without a name.
+
+    Args:
+        paths: Those that there are, oldest first.
+        name: Of one, or the beginning or end of its name.
+        parent: Where they stand.
+        one: What one of them is called.
+        many: What several are called.
+
+    Raises:
+        StoreError: There is none, or more than one.
+    """
+    matches = with_name(paths, name) if name else paths[-1:]
+    if len(matches) != 1:
+        count = f"no {one}" if not matches else f"{len(matches)} {many}"
+        asked = f"{name[:200]!r} names {count} in {parent}" if name else f"{parent} holds {count}"
+        raise StoreError(f"{asked}. Leave --resume out, or name another --runs-dir.")
+    return matches[0]
+
+
 def checked(model: type[Model], document: object, path: Path, kind: str) -> Model:
     """Return a document as a model.
 

@@ -14,9 +14,9 @@ from laptime.files import (
     locked,
     make_directory,
     marked_directories,
+    only_one,
     read_json,
     remove_tree,
-    with_name,
     write_json,
 )
 from laptime.lab import SCHEMA, LabPart, LabRecord, LabRequest, new_parts
@@ -132,11 +132,4 @@ def find_lab(runs_dir: Path, name: str | None) -> LabDirectory:
     if name and is_lab(Path(name)):
         return LabDirectory(Path(name).resolve())
     paths = [found.path for found in list_labs(runs_dir)]
-    matches = with_name(paths, name) if name else paths[-1:]
-    if len(matches) != 1:
-        count = "no lab" if not matches else f"{len(matches)} labs"
-        asked = (
-            f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} holds no lab"
-        )
-        raise StoreError(f"{asked}. Leave --resume out, or name another --runs-dir.")
-    return LabDirectory(matches[0])
+    return LabDirectory(only_one(paths, name, runs_dir, "lab", "labs"))

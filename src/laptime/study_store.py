@@ -15,9 +15,9 @@ from laptime.files import (
     is_marked,
     make_directory,
     marked_directories,
+    only_one,
     read_json,
     remove_tree,
-    with_name,
     write_json,
 )
 from laptime.replicate import Aside, AsideName, Block, Stage, TrainedReplicate
@@ -184,14 +184,7 @@ def find_study(runs_dir: Path, name: str | None, study: str | None = None) -> St
         return StudyDirectory(Path(name).resolve())
     kind = f"_study-{study}_" if study else "_study-"
     paths = [found.path for found in list_studies(runs_dir) if kind in found.id]
-    matches = with_name(paths, name) if name else paths[-1:]
-    if len(matches) != 1:
-        count = "no study" if not matches else f"{len(matches)} studies"
-        asked = (
-            f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} holds no study"
-        )
-        raise StoreError(f"{asked}. Leave --resume out, or name another --runs-dir.")
-    return StudyDirectory(matches[0])
+    return StudyDirectory(only_one(paths, name, runs_dir, "study", "studies"))
 
 
 def check_same_plan(was: Plan, now: Plan, path: Path) -> None:
