@@ -50,6 +50,10 @@ class HostLedger:
         self._since_ns = now_ns
         return left
 
+    def rename(self, phase: Phase) -> None:
+        """Say what the interval in progress has turned out to be; reads no clock."""
+        self._phase = phase
+
     def spent_ns(self) -> dict[Phase, int]:
         """Return what each phase has been charged up to the last reading."""
         return dict(self._spent_ns)

@@ -129,6 +129,13 @@ class HostTimer:
         """Return the window up to the ledger's last reading, or None when it holds no step."""
         return self._cut(None) if self._steps else None
 
+    def restart(self, from_ns: int, spent_ns: Mapping[Phase, int]) -> None:
+        """Number steps from 1 again: an epoch began at this reading, with this much charged."""
+        self._first_step = 1
+        self._steps = 0
+        self._timed_from_ns = from_ns
+        self._spent_before_ns = dict(spent_ns)
+
     def _cut(self, device: DeviceWindow | None) -> Window:
         spent_ns = self._ledger.spent_ns()
         phases_ns = _difference(spent_ns, self._spent_before_ns)

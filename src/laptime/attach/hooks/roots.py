@@ -1,0 +1,166 @@
+"""Root modules: those the script calls itself; only their classes pay for a hook.
+
+Modules are found among the living objects, when training is about to begin and when an optimizer
+has been made since. A root is in no other module; where such a one is never called (a container,
+a LightningModule), its children take its place. Replaced is ``__call__`` of the root's class:
+modules themselves stay as they are, pickles and copies too, and what torch.compile traces is
+inside of that call.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import threading
+import weakref
+from typing import Any, Dict, List, Set
+
+from laptime.attach.hooks.tracing import build_is_compiling
+from laptime.attach.places import caller_place
+from laptime.attach.recorder import Recorder
+
+MOST_DEPTH = 4
+"""How far down a root is looked for below modules that are not called."""
+
+_OWN = "_laptime_call"
+
+
+class Roots:
+    """The root modules of a script, found and followed."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._rows: Dict[int, Dict[str, Any]] = {}
+        self._modules: Dict[int, Any] = {}
+        self._trained: Set[int] = set()
+        """Parameters that an optimizer updates, by identity."""
+        self._owners: Set[int] = set()
+        """Roots that hold such parameters."""
+        self._descents = 0
+        self.is_dirty = False
+
+    def optimizer_made(self, parameters: Any) -> None:
+        """Take note of parameters that are trained."""
+        self._trained.update(id(parameter) for parameter in parameters)
+        self.is_dirty = True
+
+    def find(self) -> None:
+        """Look for modules, where an optimizer has been made since the last look."""
+        if not self.is_dirty:
+            return
+        self.is_dirty = False
+        modules = _living_modules()
+        inner = {id(child) for module in modules for child in module._modules.values()}
+        for module in modules:
+            if id(module) not in inner and id(module) not in self._rows:
+                self._follow(module)
+
+    def look_deeper(self) -> None:
+        """Follow the children of roots that no step has called, where none was called at all."""
+        if self._descents >= MOST_DEPTH or any(self._rows[i]["calls"] for i in self._owners):
+            return
+        self._descents += 1
+        for i in list(self._owners):
+            module = self._modules[i]()
+            for child in module._modules.values() if module is not None else ():
+                if child is not None and id(child) not in self._rows:
+                    self._follow(child)
+
+    @property
+    def was_called(self) -> bool:
+        """Whether a root that is trained has been called."""
+        return any(self._rows[i]["calls"] for i in self._owners)
+
+    @property
+    def are_known(self) -> bool:
+        """Whether there is a module that holds what is trained."""
+        return bool(self._owners)
+
+    def rows(self) -> List[Dict[str, Any]]:
+        """Return the roots that were called, as facts."""
+        return [row for row in self._rows.values() if row["calls"]]
+
+    def device(self) -> Any:
+        """Return where the first parameter that is trained is; None where that is not known."""
+        for i in self._owners:
+            module = self._modules[i]()
+            for parameter in module.parameters() if module is not None else ():
+                return parameter.device
+        return None
+
+    def instances(self) -> List[Any]:
+        """Return the roots that are trained and have been called."""
+        called = [self._modules[i]() for i in self._owners if self._rows[i]["calls"]]
+        return [module for module in called if module is not None]
+
+    def _follow(self, module: Any) -> None:
+        parameters = list(module.parameters())
+        if not parameters:
+            return
+        self._modules[id(module)] = weakref.ref(module)
+        self._rows[id(module)] = {
+            "class": _name(module),
+            "kind": _kind(module),
+            "parameters": sum(p.numel() for p in parameters),
+            "calls": 0,
+            "place": None,
+        }
+        if any(id(parameter) in self._trained for parameter in parameters):
+            self._owners.add(id(module))
+        self._hook(type(module))
+
+    def _hook(self, module_class: Any) -> None:
+        if _OWN in module_class.__dict__:
+            return
+        import torch
+
+        original, rows, owners = module_class.__call__, self._rows, self._owners
+        recorder, grad, current = self._recorder, torch.is_grad_enabled, threading.get_ident
+        compiling, modules = build_is_compiling(), self._modules
+
+        @functools.wraps(original)
+        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+            if compiling():  # traced as part of something larger: nothing of ours is in there
+                return original(self, *args, **kwargs)
+            row = rows.get(id(self))
+            if row is None or current() != recorder.thread or modules[id(self)]() is not self:
+                return original(self, *args, **kwargs)
+            if not row["calls"]:
+                row["place"] = caller_place()
+            row["calls"] += 1
+            answers_only = not grad() and not self.training and id(self) in owners
+            left = recorder.root_called(answers_only=answers_only)
+            try:
+                if recorder.around_root is not None:
+                    return recorder.around_root(self, original, args, kwargs)
+                return original(self, *args, **kwargs)
+            finally:
+                recorder.root_returned(left)
+
+        module_class.__call__ = __call__
+        setattr(module_class, _OWN, True)
+
+
+def _living_modules() -> List[Any]:
+    """Return every module there is; asking objects for their type alone runs no code of theirs."""
+    import torch
+
+    module = torch.nn.Module
+    return [o for o in gc.get_objects() if issubclass(type(o), module) and "_modules" in o.__dict__]
+
+
+def _name(module: Any) -> str:
+    inner = getattr(module, "_orig_mod", None) or getattr(module, "module", None)
+    return type(inner if inner is not None else module).__name__
+
+
+def _kind(module: Any) -> str:
+    import torch
+
+    name = type(module).__name__
+    if name == "OptimizedModule":
+        return "compiled"
+    if isinstance(module, torch.jit.ScriptModule):
+        return "scripted"
+    parallel = "DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"
+    return "ddp" if name in parallel else "module"

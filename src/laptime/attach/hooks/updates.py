@@ -1,0 +1,253 @@
+"""Gradients and updates: backward, optimizers, GradScaler, clipping, schedules."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from typing import Any, Callable, Dict
+
+from laptime.attach.hooks.roots import MOST_DEPTH, Roots
+from laptime.attach.hooks.tracing import build_is_compiling
+from laptime.attach.ledger import After
+from laptime.attach.places import caller_place
+from laptime.attach.recorder import Recorder
+from laptime.phase import Phase
+
+_ROW = "_laptime_row"
+
+MadeOptimizer = Callable[[Any], None]
+
+
+def hook_updates(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> None:
+    """Follow backward, every optimizer, and what belongs to an update.
+
+    Args:
+        recorder: Who is told.
+        roots: Told of what is trained.
+        made: Called with every optimizer when it is made.
+    """
+    _hook_backward(recorder, roots)
+    _hook_creation(recorder, roots, made)
+    _hook_steps(recorder, roots)
+    _hook_scaler(recorder)
+    _hook_rest(recorder)
+
+
+def _hook_backward(recorder: Recorder, roots: Roots) -> None:
+    """Replace what ``Tensor.backward`` calls: a hook on the module would break in-place changes."""
+    import torch
+
+    original, current = torch.autograd.backward, threading.get_ident
+
+    @functools.wraps(original)
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        if current() != recorder.thread:
+            return original(tensors, *args, **kwargs)
+        if roots.is_dirty:
+            roots.find()
+        recorder.backward_started(scalar_of(tensors))
+        try:
+            return original(tensors, *args, **kwargs)
+        finally:
+            recorder.backward_ended()
+
+    torch.autograd.backward = backward
+
+    of_inputs = torch.autograd.grad
+
+    @functools.wraps(of_inputs)
+    def grad(*args: Any, **kwargs: Any) -> Any:
+        if current() != recorder.thread:
+            return of_inputs(*args, **kwargs)
+        left = recorder.enter(Phase.BACKWARD)
+        try:
+            return of_inputs(*args, **kwargs)
+        finally:
+            recorder.enter(After.BACKWARD if type(left) is After else left)
+
+    torch.autograd.grad = grad
+
+
+def scalar_of(tensors: Any) -> Any:
+    """Return the loss that backward is called on: a number on a host, a tensor on a device."""
+    import torch
+
+    first = tensors
+    if type(tensors) is list or type(tensors) is tuple:
+        first = tensors[0] if tensors else None
+    if not isinstance(first, torch.Tensor) or first.numel() != 1:
+        return None
+    return _ITEM(first) if first.is_cpu else first.detach()
+
+
+def _item() -> Any:
+    import torch
+
+    base = getattr(torch._C, "TensorBase", None) or torch._C._TensorBase  # until 2.1
+    return base.item
+
+
+_ITEM = _item()
+
+
+def _hook_creation(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> None:
+    from torch.optim import Optimizer
+
+    original, add = Optimizer.__init__, Optimizer.add_param_group
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        place = caller_place()
+        original(self, *args, **kwargs)
+        made(self)
+        _row_of(self, recorder, place)
+        roots.optimizer_made(p for group in self.param_groups for p in group["params"])
+
+    @functools.wraps(add)
+    def add_param_group(self: Any, param_group: Any) -> None:
+        add(self, param_group)
+        roots.optimizer_made(self.param_groups[-1]["params"])
+
+    Optimizer.__init__ = __init__  # type: ignore[method-assign]
+    Optimizer.add_param_group = add_param_group  # type: ignore[method-assign]
+
+
+def _row_of(optimizer: Any, recorder: Recorder, place: Any) -> Dict[str, Any]:
+    """Return the facts of an optimizer; neither its pickles nor its copies hold them."""
+    row = optimizer.__dict__.get(_ROW)
+    if row is None:
+        row = optimizer.__dict__[_ROW] = _facts(optimizer, place)
+        recorder.book.found.optimizers.append(row)
+    known: Dict[str, Any] = row
+    return known
+
+
+def _facts(optimizer: Any, place: Any) -> Dict[str, Any]:
+    groups = optimizer.param_groups
+    lr = groups[0].get("lr")
+    return {
+        "class": type(optimizer).__name__,
+        "place": place,
+        "stepped_at": None,
+        "parameters": sum(p.numel() for group in groups for p in group["params"]),
+        "steps": 0,
+        "lr": float(lr) if isinstance(lr, (int, float)) else None,
+        "foreach": groups[0].get("foreach"),
+        "fused": groups[0].get("fused"),
+    }
+
+
+def _hook_steps(recorder: Recorder, roots: Roots) -> None:
+    """Use torch's own hooks, which every optimizer calls; a closure runs between the two."""
+    from torch.optim.optimizer import (
+        register_optimizer_step_post_hook,
+        register_optimizer_step_pre_hook,
+    )
+
+    current, compiling = threading.get_ident, build_is_compiling()
+
+    def before(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG001
+        if compiling():
+            return
+        if current() == recorder.thread or recorder.moves_to_this_thread():
+            recorder.optimizer_started(optimizer.__dict__.get(_ROW) or row_of(optimizer))
+
+    def after(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG001
+        if compiling() or current() != recorder.thread:
+            return
+        row = optimizer.__dict__[_ROW]
+        row["steps"] += 1
+        if row["steps"] <= MOST_DEPTH:
+            if row["steps"] == 1:
+                row["stepped_at"] = caller_place()
+                recorder.first_step(row)
+            if not roots.was_called:
+                roots.look_deeper()
+        recorder.optimizer_ended(row)
+
+    def row_of(optimizer: Any) -> Any:
+        return _row_of(optimizer, recorder, None)
+
+    register_optimizer_step_pre_hook(before)
+    register_optimizer_step_post_hook(after)
+
+
+def _hook_scaler(recorder: Recorder) -> None:
+    """Follow GradScaler: a step it skips for infinite gradients is an attempt all the same."""
+    import torch
+
+    scalers = [torch.cuda.amp.GradScaler, getattr(torch.amp, "GradScaler", None)]
+    bases = {c for s in scalers if s is not None for c in s.__mro__ if "step" in c.__dict__}
+    for scaler in bases:
+        _replace_step(scaler, recorder)
+        _replace_scale(scaler, recorder)
+        for name in ("unscale_", "update"):
+            _charge(scaler, name, recorder, Phase.OPTIMIZER, After.OPTIMIZER)
+
+
+def _replace_step(scaler: Any, recorder: Recorder) -> None:
+    original = scaler.step
+
+    @functools.wraps(original)
+    def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != recorder.thread:
+            return original(self, optimizer, *args, **kwargs)
+        row = _row_of(optimizer, recorder, None)
+        recorder.optimizer_started(row)
+        try:
+            return original(self, optimizer, *args, **kwargs)
+        finally:
+            recorder.optimizer_ended(row)
+
+    scaler.step = step
+
+
+def _replace_scale(scaler: Any, recorder: Recorder) -> None:
+    original = scaler.scale
+
+    @functools.wraps(original)
+    def scale(self: Any, outputs: Any) -> Any:
+        scaled = original(self, outputs)
+        if scaled is not outputs:
+            recorder.book.unscaled(scalar_of(outputs))
+        return scaled
+
+    scaler.scale = scale
+
+
+def _hook_rest(recorder: Recorder) -> None:
+    """Charge zero_grad, clipping and schedules to the optimizer."""
+    import torch
+    from torch.optim import Optimizer, lr_scheduler
+
+    optimizer, after = Phase.OPTIMIZER, After.OPTIMIZER
+    _charge(Optimizer, "zero_grad", recorder, optimizer, after)
+    _charge(torch.nn.Module, "zero_grad", recorder, optimizer, after)
+    schedule = getattr(lr_scheduler, "LRScheduler", None)
+    for owner in (schedule, lr_scheduler.ReduceLROnPlateau):
+        if owner is not None and "step" in owner.__dict__:
+            _charge(owner, "step", recorder, optimizer, after)
+    for name in ("clip_grad_norm_", "clip_grad_value_"):
+        for owner in (torch.nn.utils, sys.modules["torch.nn.utils.clip_grad"]):
+            _charge(owner, name, recorder, optimizer, after)
+
+
+def _charge(owner: Any, name: str, recorder: Recorder, phase: Phase, after: After) -> None:
+    """Replace a function by one whose time belongs to a phase, wherever it is called."""
+    original, current, compiling = getattr(owner, name), threading.get_ident, build_is_compiling()
+    if getattr(original, "_laptime", False):
+        return
+
+    @functools.wraps(original)
+    def charged(*args: Any, **kwargs: Any) -> Any:
+        if compiling() or current() != recorder.thread:
+            return original(*args, **kwargs)
+        left = recorder.enter(phase)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            recorder.enter(after if type(left) is After else left)
+
+    charged._laptime = True  # type: ignore[attr-defined]
+    setattr(owner, name, charged)

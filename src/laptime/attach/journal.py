@@ -1,0 +1,88 @@
+"""What a recorder leaves on disk: lines that are whole or absent, and one file of facts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from typing import Any, Dict, List
+
+FACTS = "recorder.json"
+
+
+class Journal:
+    """The directory of one training process.
+
+    The first training process of a command writes into the run's own directory, the others below
+    ``processes``. Whatever the disk refuses is given up: the script goes on.
+    """
+
+    def __init__(self, run: str, rank: int) -> None:
+        self.path = _claim(run, rank)
+        self.failed = ""
+
+    def append(self, name: str, rows: List[Dict[str, Any]]) -> None:
+        """Add lines to a log in one write."""
+        if rows and not self.failed:
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            with self._forgiving():
+                descriptor = os.open(
+                    os.path.join(self.path, name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+                )
+                try:
+                    os.write(descriptor, text.encode())
+                finally:
+                    os.close(descriptor)
+
+    def write_facts(self, facts: Dict[str, Any]) -> None:
+        """Replace the facts: readers see the old ones or the new, never a part."""
+        if self.failed:
+            return
+        with self._forgiving():
+            descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=".recorder-")
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(facts, file)
+            os.replace(temporary, os.path.join(self.path, FACTS))
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Any:
+        try:
+            yield
+        except OSError as error:
+            self.failed = str(error)
+
+
+def trace(run: str, event: str, **details: Any) -> None:
+    """Add a line to what the command's processes did: how far the recorder came in each."""
+    line = json.dumps({"event": event, "pid": os.getpid(), **details}) + "\n"
+    with contextlib.suppress(OSError):
+        descriptor = os.open(
+            os.path.join(run, "trace.jsonl"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+        )
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+def _claim(run: str, rank: int) -> str:
+    """Return a directory that no other process of the command writes to."""
+    if rank == 0 and _made(os.path.join(run, ".claimed")):
+        return run
+    parent = os.path.join(run, "processes")
+    os.makedirs(parent, exist_ok=True)
+    number = rank or 2
+    while True:
+        path = os.path.join(parent, str(number))
+        if _made(path):
+            return path
+        number += 1
+
+
+def _made(path: str) -> bool:
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""The ledger of a foreign script: what no boundary explains is kept by what it follows."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Dict, List, Mapping, NamedTuple, cast
+
+from laptime.phase import Phase
+from laptime.timing.clock import ReadNs
+from laptime.timing.ledger import HostLedger
+
+
+class After(Enum):
+    """What time in ``other`` follows; the ledger adds these up to that phase."""
+
+    __hash__ = object.__hash__
+
+    START = "start"
+    LOADING = "loading"
+    TRANSFER = "transfer"
+    BACKWARD = "backward"
+    OPTIMIZER = "optimizer"
+    EVALUATION = "evaluation"
+    CHECKPOINT = "checkpoint"
+
+
+class Snapshot(NamedTuple):
+    """A reading of the clock and what had been charged by then, down to the parts of other."""
+
+    at_ns: int
+    spent_ns: Mapping[Any, int]
+
+
+class ScriptLedger(HostLedger):
+    """A host ledger whose phase ``other`` has parts, and that can be told better afterwards."""
+
+    __slots__ = ()
+
+    def __init__(self, read_ns: ReadNs) -> None:
+        super().__init__(read_ns, cast("Phase", After.START))
+        self._spent_ns.update(dict.fromkeys(cast("List[Phase]", list(After)), 0))
+
+    def spent_ns(self) -> Dict[Phase, int]:
+        """Return what each phase has been charged up to the last reading."""
+        return folded(self._spent_ns)
+
+    def snapshot(self) -> Snapshot:
+        """Return the last reading, without another one."""
+        return Snapshot(self.now_ns, dict(self._spent_ns))
+
+    def reassign(self, start: Snapshot, end: Snapshot, phase: Phase) -> None:
+        """Charge all that was charged between two readings to one phase instead."""
+        for key, spent_ns in end.spent_ns.items():
+            moved = spent_ns - start.spent_ns[key]
+            self._spent_ns[key] -= moved
+            self._spent_ns[phase] += moved
+
+    def parts_ns(self) -> Dict[str, int]:
+        """Return the parts of ``other``, by what they follow."""
+        return {part.value: self._spent_ns[cast("Phase", part)] for part in After}
+
+
+def folded(spent_ns: Mapping[Any, int]) -> Dict[Phase, int]:
+    """Return times of phases and parts with the parts added to ``other``."""
+    phases = {phase: spent_ns[phase] for phase in Phase}
+    phases[Phase.OTHER] += sum(spent_ns[part] for part in After)
+    return phases
+
+
+def between(start: Snapshot, end: Snapshot) -> Dict[Phase, int]:
+    """Return what each phase was charged between two readings."""
+    before, after = folded(start.spent_ns), folded(end.spent_ns)
+    return {phase: after[phase] - before[phase] for phase in Phase}

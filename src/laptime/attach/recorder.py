@@ -1,0 +1,321 @@
+"""The recorder of one training process: boundaries in, steps, windows and epochs out.
+
+What hooks tell it is in the script's own words: a loader begins, a batch is fetched, a root
+module is called, backward, an optimizer's step. It decides what these amount to.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, List, Optional
+
+from laptime.attach.book import Book
+from laptime.attach.ledger import After, ScriptLedger
+from laptime.attach.passes import Pass, Passes, Role
+from laptime.phase import Phase
+from laptime.timing.clock import ReadNs, read_ns
+from laptime.timing.windows import HostTimer, StepTimer, WindowPolicy
+
+POLICY = WindowPolicy(min_ns=500_000_000, min_steps=1)
+"""Of windows on a host; those on a device synchronise at their edges and stay longer."""
+
+Enter = Callable[[Any], Any]
+
+
+class Recorder:
+    """Keep the ledger of a script that does not know of it.
+
+    One thread is recorded, the one that trains: what others do, loaders that read ahead for
+    example, runs beside it. While an evaluation goes on, everything belongs to it.
+    """
+
+    def __init__(self, book: Book, clock: ReadNs = read_ns) -> None:
+        self.book = book
+        self.ledger = ScriptLedger(clock)
+        self.timer: StepTimer = HostTimer(self.ledger, POLICY)
+        self.enter: Enter = self.ledger.enter
+        self.passes = Passes()
+        self.thread = threading.get_ident()
+        self.at_boundary: Optional[Callable[[], None]] = None
+        """Called between two steps: where a script can stand still, or end."""
+        self.before_pass: Callable[[], None] = _nothing
+        """Called when a loader begins: what is trained exists by then."""
+        self.first_step: Callable[[Any], None] = _nothing_with
+        """Called with the facts of an optimizer at its first step."""
+        self.around_root: Any = None
+        """Calls a root in another way: an override; None: as it is."""
+        self.non_blocking = False
+        self._held = False
+        self._stepped = False
+        self._fetch_depth = 0
+        self._root_depth = 0
+        self._optimizer_depth = 0
+        self._cycle: List[Any] = []
+        """Optimizers that stepped since the last step ended, where no loader tells steps apart."""
+        self._last_of_cycle: Any = None
+
+    def use_timer(self, timer: StepTimer) -> None:
+        """Time with events from here on: the model is on a device that has them."""
+        self.timer = timer
+        if not self._held:
+            self.enter = timer.enter
+
+    def moves_to_this_thread(self) -> bool:
+        """Follow the thread that calls, unless training was seen in another: tell whether."""
+        if self.book.epoch is None:
+            self.thread = threading.get_ident()
+        return self.thread == threading.get_ident()
+
+    # Loaders
+
+    def loader_started(self, loader: int, place: Any = None) -> Optional[Pass]:
+        """Begin a pass, before ``iter()``; None where it is no pass of its own."""
+        if self._fetch_depth or threading.get_ident() != self.thread:
+            return None
+        self._leave_evaluation_for(loader)
+        if self._stepped and not self._held:
+            self._commit()
+        self.enter(Phase.LOADER_START)
+        self._settle(self.passes.left_for(loader))
+        if not self._held:
+            self.book.cut_window(self.timer)
+        one = Pass(loader, self.ledger.snapshot(), place)
+        if self._held:
+            one.role = Role.COMPANION
+        self.passes.begin(one)
+        return one
+
+    def loader_ready(self, one: Pass, iterator: Any) -> None:
+        """``iter()`` has returned."""
+        self.passes.bind(one, iterator)
+        self.enter(After.LOADING)
+
+    def fetching(self, one: Pass) -> None:
+        """Begin to wait for a batch."""
+        self._fetch_depth += 1
+        if len(self.passes.open) > 1:
+            self._go_on(one)
+        if self._stepped:
+            self._commit()
+        self.enter(Phase.DATA_WAIT if one.fetched else Phase.LOADER_START)
+
+    def fetched(self, one: Pass, batch: Any) -> None:
+        """A batch is there."""
+        self._fetch_depth -= 1
+        one.fetched += 1
+        self.enter(After.LOADING)
+        if one.fetched == 1:
+            self.book.loader_began(one.loader, one.start, self.ledger)
+        if not self._held:
+            self.book.count_samples(one, batch)
+
+    def exhausted(self, one: Pass) -> None:
+        """The ``next()`` that was waited for has found the end."""
+        self._fetch_depth -= 1
+        one.is_exhausted = True
+        self.passes.ended(one)
+        if self._held:
+            if one.role is Role.EVALUATION:
+                self._end_evaluation(one)
+            return
+        since_ns = self.ledger.now_ns
+        self.ledger.rename(Phase.LOADER_END)
+        self.enter(After.LOADING)
+        one.end = self.ledger.snapshot()
+        self.book.loader_ended(one.loader, one.end.at_ns - since_ns)
+
+    def fetch_failed(self) -> None:
+        """A ``next()`` has raised something else."""
+        self._fetch_depth -= 1
+        self.enter(After.LOADING)
+
+    # The model
+
+    def root_called(self, *, answers_only: bool) -> Any:
+        """Begin a call of a root module; returns what :meth:`root_returned` needs.
+
+        Args:
+            answers_only: The model that is trained is called in evaluation mode and no gradient
+                will be asked for.
+        """
+        self._root_depth += 1
+        if self._held or self._root_depth > 1:
+            return None
+        if answers_only:
+            evaluation = self.passes.evaluating()
+            left = self.enter(Phase.EVALUATION)
+            if evaluation is None:
+                return left
+            self._hold(evaluation)
+            return None
+        self.enter(Phase.FORWARD)
+        if self.book.epoch is None:
+            self.book.noticed(self.ledger)
+        return None
+
+    def root_returned(self, left: Any) -> None:
+        """End a call of a root module: ``forward`` goes on until backward, with the loss."""
+        self._root_depth -= 1
+        if left is not None and not self._held:
+            self.enter(After.EVALUATION if left is Phase.FORWARD else left)
+
+    # Gradients and updates
+
+    def backward_started(self, loss: Any) -> None:
+        """Begin to compute gradients."""
+        if self._held:
+            self._misjudged()
+        self.enter(Phase.BACKWARD)
+        if self.book.epoch is None:
+            self.book.noticed(self.ledger)
+        if loss is not None:
+            self.book.add_loss(loss, replaces=self._optimizer_depth > 0)
+
+    def backward_ended(self) -> None:
+        """Gradients are there; within a closure the optimizer goes on."""
+        self.enter(Phase.OPTIMIZER if self._optimizer_depth else After.BACKWARD)
+
+    def optimizer_started(self, optimizer: Any) -> None:
+        """Begin an optimizer's step; a GradScaler's may hold one within."""
+        self._optimizer_depth += 1
+        if self._optimizer_depth > 1:
+            return
+        if self._stepped and not self.passes.is_training and self._last_of_cycle is None:
+            self._close_cycle(optimizer)
+        self.enter(Phase.OPTIMIZER)
+
+    def optimizer_ended(self, optimizer: Any) -> None:
+        """End an optimizer's step, or an attempt that a GradScaler skipped."""
+        self._optimizer_depth = max(0, self._optimizer_depth - 1)
+        if self._optimizer_depth:
+            return
+        self.enter(After.OPTIMIZER)
+        self._stepped = True
+        if self.passes.is_training and not self.passes.has_unknown:
+            return
+        if self.passes.has_unknown or self.book.epoch is None:
+            self._begin_epoch()
+        if not self.passes.is_training and self._ends_cycle(optimizer):
+            self._commit()
+
+    def saving(self) -> Any:
+        """Begin to write a checkpoint, of its own even in an evaluation; returns what is left."""
+        return (self.ledger.enter if self._held else self.enter)(Phase.CHECKPOINT)
+
+    def saved(self, left: Any) -> None:
+        """End what :meth:`saving` began."""
+        enter: Enter = self.ledger.enter if self._held else self.enter
+        enter(After.CHECKPOINT if type(left) is After else left)
+
+    def close(self, ended: str) -> None:
+        """Write what is not written yet; the script is at its end."""
+        if self._held:
+            self._release()
+        if self._stepped:  # what follows the last boundary belongs to no step
+            self._stepped = False
+            self.book.end_step(self.timer)
+        self._settle(self.passes.close())
+        self.book.close(self.timer, self.ledger, ended)
+
+    # Evaluations
+
+    def _hold(self, one: Pass) -> None:
+        """Give an evaluation what was charged since its pass began, and all that follows."""
+        self.ledger.reassign(one.start, self.ledger.snapshot(), Phase.EVALUATION)
+        self.book.forget_samples()
+        self._held = True
+        self.enter = _held_phase
+
+    def _release(self) -> None:
+        self._held = False
+        self.enter = self.timer.enter
+        enter: Enter = self.enter
+        enter(After.EVALUATION)
+
+    def _end_evaluation(self, one: Pass) -> None:
+        self._release()
+        one.end = self.ledger.snapshot()
+        self.book.evaluated(one)
+        self.passes.drop(one)
+
+    def _go_on(self, one: Pass) -> None:
+        """Settle what was begun within a pass that goes on: an evaluation, left or at its end."""
+        if not self._held:
+            self._settle(self.passes.over_within(one))
+        elif one.role is not Role.EVALUATION:
+            for inner in self.passes.evaluations_within(one):
+                self._end_evaluation(inner)
+
+    def _misjudged(self) -> None:
+        """Gradients are computed where an evaluation was thought to go on."""
+        evaluation = self.passes.evaluation
+        self._release()
+        if evaluation is not None:
+            self.passes.misjudged(evaluation, self.ledger.snapshot())
+
+    def _leave_evaluation_for(self, loader: int) -> None:
+        """End an evaluation that was left, where a loader begins that is none of its own."""
+        evaluation = self.passes.evaluation
+        if not self._held or evaluation is None:
+            return
+        if evaluation.is_over or self.book.is_trained_on(loader):
+            self._end_evaluation(evaluation)
+
+    # Steps
+
+    def _ends_cycle(self, optimizer: Any) -> bool:
+        """Tell, where no loader says so, whether a step ends with this optimizer's."""
+        self._cycle.append(optimizer)
+        if self._last_of_cycle is not None:
+            return optimizer is self._last_of_cycle
+        return self.book.num_optimizers <= 1
+
+    def _close_cycle(self, optimizer: Any) -> None:
+        """An optimizer is about to step again: the one before it was the last of a step."""
+        if any(known is optimizer for known in self._cycle):
+            self._last_of_cycle = self._cycle[-1]
+            self._commit()
+
+    def _begin_epoch(self) -> None:
+        found = self.passes.stepped()
+        if found is not None:
+            self.book.begin_epoch(found, self.timer, self.ledger)
+        elif self.book.epoch is None:
+            self.book.begin_epoch(None, self.timer, self.ledger)
+
+    def _settle(self, ended: List[Pass]) -> None:
+        """Decide on passes that are over: without a step of an optimizer they were evaluations."""
+        for one in ended:
+            if one.role is Role.UNKNOWN and self.book.epoch is not None:
+                end = one.end or self.ledger.snapshot()
+                self.ledger.reassign(one.start, end, Phase.EVALUATION)
+                one.end = end
+                self.book.evaluated(one)
+            elif one.role is Role.EVALUATION and self._held:
+                self._end_evaluation(one)
+
+    def _commit(self) -> None:
+        """Count the step that has ended; what is written, or waited for, is no time of its."""
+        self._stepped = False
+        self._cycle.clear()
+        window_is_full = self.book.end_step(self.timer)
+        if window_is_full or self.at_boundary is not None:
+            self.enter(Phase.LOGGING)
+            if window_is_full:
+                self.book.cut_window(self.timer)
+            if self.at_boundary is not None:
+                self.at_boundary()
+            self.enter(After.OPTIMIZER)
+
+
+def _nothing_with(facts: Any) -> None:
+    """Do nothing."""
+
+
+def _held_phase(phase: Any) -> Any:  # noqa: ARG001 - takes what the ledger's takes
+    """Stay in the evaluation, and read no clock."""
+    return Phase.EVALUATION
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -1,0 +1,167 @@
+"""A foreign command with the recorder in the processes that it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import laptime
+from laptime.errors import SettingsError
+from laptime.orphans import die_with_parent
+
+HOME = Path(laptime.__file__).resolve().parent.parent
+"""The directory that holds this package: foreign interpreters import the recorder from it."""
+
+INJECT = HOME / "laptime" / "attach" / "inject"
+
+FORWARDED = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
+"""Signals that are meant for the script when they are sent to us."""
+
+
+def full_command(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the command that is meant; ``train.py`` alone is short for ``python train.py``.
+
+    Raises:
+        SettingsError: There is none, or it cannot be found.
+    """
+    if not words:
+        raise SettingsError(
+            "the command is missing. Name what is to be run: laptime run -- python train.py."
+        )
+    command = tuple(words)
+    if command[0].endswith(".py") and not os.access(command[0], os.X_OK):
+        if not Path(command[0]).is_file():
+            raise SettingsError(f"{command[0]!r} is no file. Name a script that is there.")
+        command = (_python(), *command)
+    if shutil.which(command[0]) is None:
+        raise SettingsError(
+            f"{command[0]!r} is no command that can be run. Name one that is on PATH, or its path."
+        )
+    return command
+
+
+def recorder_environment(run: Path, **asked: str) -> dict[str, str]:
+    """Return the environment in which Python processes take the recorder in.
+
+    Args:
+        run: The directory of the run.
+        asked: More for the recorder, by its variables without their prefix: STEPS, CONTROL ...
+    """
+    path = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(INJECT), *([path] if path else [])]),
+        "LAPTIME_RUN": str(run.resolve()),
+        "LAPTIME_HOME": str(HOME),
+        **{f"LAPTIME_{name}": value for name, value in asked.items() if value},
+    }
+
+
+def run_attached(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run a command as if it had been started by itself; return how it ended.
+
+    Terminal, streams, process group and signals are its own. What is sent to us is passed on.
+
+    Raises:
+        SettingsError: The system cannot start it.
+    """
+    before = {number: signal.getsignal(number) for number in FORWARDED}
+    process = _start(command, environ)
+    try:
+        for number in FORWARDED:
+            signal.signal(number, _forwarder(process))
+        while True:
+            with contextlib.suppress(InterruptedError):
+                return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_like(returncode: int) -> int:
+    """Return the exit status of a command that ended so; a signal ends this process too."""
+    if returncode >= 0:
+        return returncode
+    sys.stdout.flush()
+    sys.stderr.flush()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core file is enough
+    with contextlib.suppress(OSError, ValueError):
+        signal.signal(-returncode, signal.SIG_DFL)
+        os.kill(os.getpid(), -returncode)
+    return 128 - returncode
+
+
+def isolation(command: Sequence[str]) -> str | None:
+    """Return the flag with which Python is told not to let the recorder in; None without one.
+
+    ``-I`` and ``-E`` ignore PYTHONPATH, ``-S`` does not import sitecustomize.
+    """
+    for place, word in enumerate(command):
+        if not Path(word).name.startswith("python"):
+            continue
+        for flag in command[place + 1 :]:
+            if not flag.startswith("-") or flag in {"-m", "-c"}:
+                break
+            if not flag.startswith("--") and set(flag[1:]) & set("ISE"):
+                return flag
+    return None
+
+
+def shown(command: Sequence[str]) -> str:
+    """Return a command as one would type it."""
+    return shlex.join(command)
+
+
+def _python() -> str:
+    return next((name for name in ("python", "python3") if shutil.which(name)), sys.executable)
+
+
+def _start(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    parent = os.getpid()
+    try:
+        return subprocess.Popen(  # noqa: S603 - to run it is what was asked for
+            command, env=environ, preexec_fn=lambda: die_with_parent(parent), close_fds=False
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"{command[0]!r} cannot be started ({error.strerror}). Check that it can be run."
+        ) from error
+
+
+def _forwarder(process: subprocess.Popen[bytes]) -> Callable[[int, Any], None]:
+    """Return a handler that passes signals on; what a terminal sends has reached the command."""
+
+    def forward(number: int, frame: Any) -> None:  # noqa: ARG001 - a handler's form
+        from_terminal = number in {signal.SIGINT, signal.SIGQUIT} and _is_in_foreground()
+        if not from_terminal:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    return forward
+
+
+def _is_in_foreground() -> bool:
+    """Tell whether a terminal sends its signals to our process group."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
