@@ -6,10 +6,14 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from laptime.attach.found import Found
 from laptime.attach.journal import Journal
-from laptime.attach.ledger import ScriptLedger, Snapshot, between, folded
+from laptime.attach.ledger import ScriptLedger, Snapshot, between, folded, parts_between
 from laptime.attach.passes import Pass, Role
 from laptime.phase import Phase
+from laptime.timing.clock import read_ns
 from laptime.timing.windows import HostTimer, StepTimer, Window, sum_device_windows
+
+TRANSITIONS = 10
+"""Boundaries of a plain step: fetch, clearing, model, backward and update, each in and out."""
 
 FACTS_EVERY_NS = 5_000_000_000
 """How often what was found is written while a script runs: it may be killed."""
@@ -42,6 +46,7 @@ class Book:
         self._samples: Optional[int] = 0
         self._rows: List[Tuple[int, List[Any], Optional[int]]] = []
         self._first: Optional[Snapshot] = None
+        self._before_epochs: Optional[Snapshot] = None
         self.epoch: Optional[Epoch] = None
         self.epochs = 0
         self.steps = 0
@@ -90,9 +95,9 @@ class Book:
             samples = self.found.samples_of(one.loader, batch)
             self._samples = None if samples is None else self._samples + samples
 
-    def forget_samples(self) -> None:
-        """What has been fetched since the last step was no part of one."""
-        self._samples = 0
+    def forget_step(self) -> None:
+        """What has been seen since the last step was no part of one."""
+        self._samples, self._first = 0, None
 
     def end_step(self, timer: StepTimer) -> bool:
         """Count a step; return whether the window is long enough."""
@@ -154,7 +159,7 @@ class Book:
 
     def evaluated(self, one: Pass) -> None:
         """A pass was an evaluation, and is over."""
-        self.forget_samples()
+        self.forget_step()
         spent_ns = one.end.at_ns - one.start.at_ns if one.end else 0
         self.found.evaluated(one.loader, one.place, spent_ns)
         if self.epoch is not None:
@@ -166,8 +171,9 @@ class Book:
         """Begin an epoch where a pass began, or without one where training did."""
         start = one.start if one else self._first or ledger.snapshot()
         if self.epoch is not None:
-            self._end_epoch(start, exhausted=_whole(self.epoch))
-        elif self._journal is None:
+            self._end_epoch(start, whole=self._is_whole(self.epoch))
+        elif self._before_epochs is None:
+            self._before_epochs = start
             self.found.setup_ns = start.at_ns - self._start_ns
         self.epochs += 1
         self.epoch = Epoch(self.epochs, start, one)
@@ -176,11 +182,19 @@ class Book:
         assert isinstance(timer, HostTimer)
         timer.restart(start.at_ns, folded(start.spent_ns))
 
-    def _end_epoch(self, end: Snapshot, *, exhausted: bool) -> None:
+    def _is_whole(self, epoch: Epoch) -> bool:
+        """Tell whether an epoch saw all of its loader; without one it is what the script did."""
+        one = epoch.training
+        if one is None or one.is_exhausted:
+            return True
+        batches = self.found.loader(one.loader)["batches"]
+        return batches is not None and one.fetched >= batches
+
+    def _end_epoch(self, end: Snapshot, *, whole: bool) -> None:
         epoch = self.epoch
         assert epoch is not None
         self._flush_steps(epoch)
-        if exhausted and epoch.training is not None:
+        if whole and epoch.training is not None:
             self.whole_epoch_steps = epoch.steps
         phases_ns = between(epoch.start, end)
         device = sum_device_windows(epoch.windows)
@@ -194,7 +208,7 @@ class Book:
             "mode": "events" if device else "host",
             "device_ns": _device_row(device),
             "cold": epoch.number == 1,
-            "complete": exhausted,
+            "complete": whole,
             "loader": epoch.training.loader if epoch.training else None,
             "evaluations": epoch.evaluations,
         }])  # fmt: skip
@@ -204,9 +218,11 @@ class Book:
         if self.epoch is None:
             return
         self.cut_window(timer)
-        whole = _whole(self.epoch) and ended != "steps"
-        self._end_epoch(ledger.snapshot(), exhausted=whole)
-        self.found.other_ns = ledger.parts_ns()
+        whole = self._is_whole(self.epoch) and ended != "steps"
+        self._end_epoch(ledger.snapshot(), whole=whole)
+        self.found.other_ns = parts_between(self._before_epochs, ledger.snapshot())
+        self.found.transitions = TRANSITIONS * self.steps
+        self.found.overhead_ns = round(self.found.transitions * transition_ns())
         self._write_facts(complete=True, ended=ended)
         self.epoch = None
 
@@ -219,9 +235,13 @@ class Book:
         self.journal.write_facts(self.facts(complete=complete, ended=ended))
 
 
-def _whole(epoch: Epoch) -> bool:
-    """Tell whether an epoch saw all of its loader; without one it is what the script did."""
-    return epoch.training is None or epoch.training.is_exhausted
+def transition_ns(rounds: int = 2000) -> float:
+    """Return what a transition of the ledger costs here, warm: a lower bound of one in a step."""
+    ledger = ScriptLedger(read_ns)
+    start_ns = read_ns()
+    for _ in range(rounds):
+        ledger.enter(Phase.FORWARD)
+    return (read_ns() - start_ns) / rounds
 
 
 def _sum_of(losses: List[Any]) -> Optional[float]:

@@ -24,7 +24,7 @@ class Found:
         self.syncs: Dict[str, Tally] = {}
         self.saves = Tally()
         self.other_ns: Dict[str, int] = {}
-        self.other_places: Dict[str, Optional[Place]] = {}
+        self.backward_at: Optional[Place] = None
         self.missing: Dict[str, str] = {}
         self.notes: List[str] = []
         self.device = "cpu"
@@ -72,6 +72,24 @@ class Found:
         if text not in self.notes:
             self.notes.append(text)
 
+    def _other(self) -> List[Row]:
+        """Return the parts of ``other``, each with the place of what it follows."""
+        stepped = max(self.optimizers, key=lambda row: int(row["steps"]), default=None)
+        trained = max(self.loaders, key=lambda row: int(row["training_passes"]), default=None)
+        saves, evaluations = self.saves.rows(), list(self.evaluations.values())
+        places = {
+            "loading": trained and trained["read_at"],
+            "backward": self.backward_at,
+            "optimizer": stepped and stepped["stepped_at"],
+            "evaluation": evaluations[0]["place"] if evaluations else None,
+            "checkpoint": saves[0]["place"] if saves else None,
+        }
+        return [
+            {"after": after, "ns": spent_ns, "place": places.get(after)}
+            for after, spent_ns in self.other_ns.items()
+            if spent_ns
+        ]
+
     def document(self) -> Row:
         """Return everything as JSON."""
         return {
@@ -89,11 +107,7 @@ class Found:
             ],
             "saves": self.saves.rows(),
             "evaluations": list(self.evaluations.values()),
-            "other": [
-                {"after": after, "ns": spent_ns, "place": self.other_places.get(after)}
-                for after, spent_ns in self.other_ns.items()
-                if spent_ns
-            ],
+            "other": self._other(),
             "missing": [{"boundary": b, "reason": r} for b, r in self.missing.items()],
             "overhead_ns": self.overhead_ns,
             "transitions": self.transitions,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Dict, List, Mapping, NamedTuple, cast
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, cast
 
 from laptime.phase import Phase
 from laptime.timing.clock import ReadNs
@@ -28,7 +28,7 @@ class Snapshot(NamedTuple):
     """A reading of the clock and what had been charged by then, down to the parts of other."""
 
     at_ns: int
-    spent_ns: Mapping[Any, int]
+    spent_ns: Dict[Any, int]
 
 
 class ScriptLedger(HostLedger):
@@ -48,16 +48,22 @@ class ScriptLedger(HostLedger):
         """Return the last reading, without another one."""
         return Snapshot(self.now_ns, dict(self._spent_ns))
 
-    def reassign(self, start: Snapshot, end: Snapshot, phase: Phase) -> None:
-        """Charge all that was charged between two readings to one phase instead."""
-        for key, spent_ns in end.spent_ns.items():
-            moved = spent_ns - start.spent_ns[key]
-            self._spent_ns[key] -= moved
-            self._spent_ns[phase] += moved
+    def reassign(
+        self, start: Snapshot, end: Snapshot, phase: Phase, later: Iterable[Snapshot] = ()
+    ) -> None:
+        """Charge all that was charged between two readings to one phase instead.
 
-    def parts_ns(self) -> Dict[str, int]:
-        """Return the parts of ``other``, by what they follow."""
-        return {part.value: self._spent_ns[cast("Phase", part)] for part in After}
+        Args:
+            start: The first reading.
+            end: The second.
+            phase: What all of it was.
+            later: Readings taken since: they are told better as well.
+        """
+        moved = {key: spent - start.spent_ns[key] for key, spent in end.spent_ns.items()}
+        for spent_ns in (self._spent_ns, *(snapshot.spent_ns for snapshot in later)):
+            for key, part_ns in moved.items():
+                spent_ns[key] -= part_ns
+                spent_ns[phase] += part_ns
 
 
 def folded(spent_ns: Mapping[Any, int]) -> Dict[Phase, int]:
@@ -65,6 +71,12 @@ def folded(spent_ns: Mapping[Any, int]) -> Dict[Phase, int]:
     phases = {phase: spent_ns[phase] for phase in Phase}
     phases[Phase.OTHER] += sum(spent_ns[part] for part in After)
     return phases
+
+
+def parts_between(start: Optional[Snapshot], end: Snapshot) -> Dict[str, int]:
+    """Return the parts of ``other`` between two readings, by what they follow."""
+    before = start.spent_ns if start else {}
+    return {part.value: end.spent_ns[part] - before.get(part, 0) for part in After}
 
 
 def between(start: Snapshot, end: Snapshot) -> Dict[Phase, int]:

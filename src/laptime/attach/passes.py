@@ -29,7 +29,8 @@ class Pass:
     """One pass over a loader, from before ``iter()``."""
 
     __slots__ = (
-        "_iterator", "end", "fetched", "is_exhausted", "is_over", "loader", "place", "role", "start"
+        "_iterator", "began", "end", "fetched", "first_fetch", "is_exhausted", "is_over",
+        "last_fetch", "loader", "place", "role", "start",
     )  # fmt: skip
 
     def __init__(self, loader: int, start: Snapshot, place: Any = None) -> None:
@@ -39,6 +40,8 @@ class Pass:
         self.place = place
         self.role = Role.UNKNOWN
         self.fetched = 0
+        self.began = self.first_fetch = self.last_fetch = 0
+        """When, in fetches of the process: before its ``iter()``, and its own."""
         self.is_exhausted = False
         self.is_over = False
         """Whether no more batches can come of it: exhausted, or let go by the script."""
@@ -59,11 +62,21 @@ class Passes:
         """Whether there is a pass whose role is not known yet; looked at in every step."""
         self.is_training = False
         """Whether there is a pass that the current epoch is, and that may go on."""
+        self._fetches = 0
 
     def begin(self, one: Pass) -> None:
         """Add a pass, begun within those that go on."""
+        one.began = self._fetches
         self.open.append(one)
         self._look()
+
+    def fetched(self, one: Pass) -> None:
+        """A pass has given a batch."""
+        self._fetches += 1
+        one.last_fetch = self._fetches
+        if not one.fetched:
+            one.first_fetch = self._fetches
+        one.fetched += 1
 
     def bind(self, one: Pass, iterator: Any) -> None:
         """Follow the iterator of a pass, as long as the script keeps it."""
@@ -111,27 +124,53 @@ class Passes:
     def stepped(self) -> Optional[Pass]:
         """Take note of an optimizer's step; return the pass that turns out to be an epoch.
 
-        Several unknown ones are read side by side: the first is the epoch's. Within an epoch
-        they are its companions.
+        Several unknown ones that give batches are read side by side: the first to give one is the
+        epoch's, the others are its companions. Within an epoch all of them are.
         """
-        return self._decide(Role.COMPANION if self.is_training else Role.TRAINING)
+        beside = sorted(self._read_side_by_side(), key=lambda one: one.first_fetch)
+        for one in beside:
+            one.role = Role.COMPANION
+        if beside and not self.is_training:
+            beside[0].role = Role.TRAINING
+        self._look()
+        return beside[0] if beside and beside[0].role is Role.TRAINING else None
+
+    def left_behind(self) -> List[Pass]:
+        """Return unknown passes that gave nothing since a later one did; they are removed."""
+        beside = self._read_side_by_side()
+        left = [one for one in self._unknown() if one not in beside]
+        for one in left:  # it ended, at the latest, when the next pass began
+            later = self._within(one)
+            one.end = one.end or (later[0].start if later else None)
+        return self._remove(left)
+
+    def _read_side_by_side(self) -> List[Pass]:
+        unknown = self._unknown()
+        latest = max((one.began for one in unknown if one.fetched), default=-1)
+        return [one for one in unknown if one.last_fetch > latest]
+
+    def _unknown(self) -> List[Pass]:
+        return [one for one in self.open if one.role is Role.UNKNOWN]
+
+    def since(self, end: Snapshot) -> List[Snapshot]:
+        """Return the readings that open passes keep and that were taken at one or after it."""
+        kept = {id(s): s for one in self.open for s in (one.start, one.end) if s is not None}
+        return [snapshot for snapshot in kept.values() if snapshot.at_ns >= end.at_ns]
 
     def evaluating(self) -> Optional[Pass]:
         """Take note that the model is asked for answers only; return what is an evaluation now."""
-        return self._decide(Role.EVALUATION)
+        unknown = self._unknown()
+        for place, one in enumerate(unknown):
+            one.role = Role.COMPANION if place else Role.EVALUATION
+        self._look()
+        return unknown[0] if unknown else None
 
     def misjudged(self, one: Pass, now: Snapshot) -> None:
         """What was taken for an evaluation computes gradients: from here on it may be an epoch."""
-        one.role, one.start = Role.UNKNOWN, now
+        one.role, one.start, one.end = Role.UNKNOWN, now, None
+        if one.is_over:  # what it read is the evaluation's; what follows is no part of it
+            self.drop(one)
         self._look()
-
-    def _decide(self, role: Role) -> Optional[Pass]:
-        """Give the outermost unknown pass its role; those beside it are companions."""
-        unknown = [one for one in self.open if one.role is Role.UNKNOWN]
-        for place, one in enumerate(unknown):
-            one.role = Role.COMPANION if place else role
-        self._look()
-        return unknown[0] if unknown and role is not Role.COMPANION else None
 
     def _within(self, one: Pass) -> List[Pass]:
         return self.open[self.open.index(one) + 1 :] if one in self.open else []

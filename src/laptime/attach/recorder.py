@@ -102,7 +102,7 @@ class Recorder:
     def fetched(self, one: Pass, batch: Any) -> None:
         """A batch is there."""
         self._fetch_depth -= 1
-        one.fetched += 1
+        self.passes.fetched(one)
         self.enter(After.LOADING)
         if one.fetched == 1:
             self.book.loader_began(one.loader, one.start, self.ledger)
@@ -180,6 +180,8 @@ class Recorder:
         self._optimizer_depth += 1
         if self._optimizer_depth > 1:
             return
+        if self._held:
+            self._misjudged()
         if self._stepped and not self.passes.is_training and self._last_of_cycle is None:
             self._close_cycle(optimizer)
         self.enter(Phase.OPTIMIZER)
@@ -209,8 +211,9 @@ class Recorder:
 
     def close(self, ended: str) -> None:
         """Write what is not written yet; the script is at its end."""
-        if self._held:
-            self._release()
+        evaluation = self.passes.evaluation
+        if self._held and evaluation is not None:
+            self._end_evaluation(evaluation)
         if self._stepped:  # what follows the last boundary belongs to no step
             self._stepped = False
             self.book.end_step(self.timer)
@@ -222,7 +225,7 @@ class Recorder:
     def _hold(self, one: Pass) -> None:
         """Give an evaluation what was charged since its pass began, and all that follows."""
         self.ledger.reassign(one.start, self.ledger.snapshot(), Phase.EVALUATION)
-        self.book.forget_samples()
+        self.book.forget_step()
         self._held = True
         self.enter = _held_phase
 
@@ -277,6 +280,7 @@ class Recorder:
             self._commit()
 
     def _begin_epoch(self) -> None:
+        self._settle(self.passes.left_behind())
         found = self.passes.stepped()
         if found is not None:
             self.book.begin_epoch(found, self.timer, self.ledger)
@@ -285,11 +289,14 @@ class Recorder:
 
     def _settle(self, ended: List[Pass]) -> None:
         """Decide on passes that are over: without a step of an optimizer they were evaluations."""
+        settled_ns = 0  # passes that were live side by side share their time
         for one in ended:
             if one.role is Role.UNKNOWN and self.book.epoch is not None:
-                end = one.end or self.ledger.snapshot()
-                self.ledger.reassign(one.start, end, Phase.EVALUATION)
-                one.end = end
+                one.end = one.end or self.ledger.snapshot()
+                if one.start.at_ns >= settled_ns:
+                    later = self.passes.since(one.end)
+                    self.ledger.reassign(one.start, one.end, Phase.EVALUATION, later)
+                    settled_ns = one.end.at_ns
                 self.book.evaluated(one)
             elif one.role is Role.EVALUATION and self._held:
                 self._end_evaluation(one)

@@ -7,6 +7,7 @@ import threading
 import weakref
 from typing import Any, Callable, Dict
 
+from laptime.attach.hooks.frames import leave_no_frame
 from laptime.attach.places import caller_place
 from laptime.attach.recorder import Recorder
 
@@ -37,8 +38,12 @@ def _hook_creation(loader_class: Any, recorder: Recorder, change: Change) -> Non
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it replaces one
         place = caller_place()
-        args, kwargs = change(place, args, kwargs)
-        original(self, *args, **kwargs)
+        try:
+            args, kwargs = change(place, args, kwargs)
+            original(self, *args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         _index_of(self, recorder, place)
 
     loader_class.__init__ = __init__
@@ -50,10 +55,17 @@ def _hook_passes(loader_class: Any, recorder: Recorder) -> None:
     @functools.wraps(original)
     def __iter__(self: Any) -> Any:  # noqa: N807
         recorder.before_pass()
-        one = recorder.loader_started(_index_of(self, recorder, None), caller_place())
+        place, index = caller_place(), _index_of(self, recorder, None)
+        one = recorder.loader_started(index, place)
+        if one is not None:
+            recorder.book.found.loader(index)["read_at"] = place
+        try:
+            iterator = original(self)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         if one is None:
-            return original(self)
-        iterator = original(self)
+            return iterator
         recorder.loader_ready(one, iterator)
         iterator.__dict__["_laptime_pass"] = one
         return iterator
@@ -67,17 +79,21 @@ def _hook_batches(iterator_class: Any, recorder: Recorder) -> None:
     @functools.wraps(original)
     def __next__(self: Any) -> Any:  # noqa: N807
         one = self.__dict__.get("_laptime_pass")
-        if one is None or current() != recorder.thread:
-            return original(self)
-        recorder.fetching(one)
+        if current() != recorder.thread:
+            one = None
+        if one is not None:
+            recorder.fetching(one)
         try:
             batch = original(self)
-        except StopIteration:
-            recorder.exhausted(one)
+        except BaseException as error:
+            leave_no_frame(error)
+            if one is not None and isinstance(error, StopIteration):
+                recorder.exhausted(one)
+            elif one is not None:
+                recorder.fetch_failed()
             raise
-        except BaseException:
-            recorder.fetch_failed()
-            raise
+        if one is None:
+            return batch
         recorder.fetched(one, batch)
         return batch
 
@@ -85,6 +101,8 @@ def _hook_batches(iterator_class: Any, recorder: Recorder) -> None:
 
 
 _INDICES: Any = weakref.WeakKeyDictionary()
+_ORIGINS: Any = weakref.WeakKeyDictionary()
+"""Where the first loader of a dataset was made: a framework makes its own from the user's."""
 
 
 def _index_of(loader: Any, recorder: Recorder, place: Any) -> int:
@@ -93,8 +111,17 @@ def _index_of(loader: Any, recorder: Recorder, place: Any) -> int:
     if known is None:
         found = recorder.book.found
         known = _INDICES[loader] = len(found.loaders)
-        found.loaders.append(_facts(loader, place))
+        found.loaders.append(_facts(loader, _origin(loader, place)))
     return int(known)
+
+
+def _origin(loader: Any, place: Any) -> Any:
+    """Return the place of the user's own call, where a library has made a loader out of it."""
+    dataset = getattr(loader, "dataset", None)
+    try:
+        return _ORIGINS.setdefault(dataset, place) or place
+    except TypeError:  # a list, for example, cannot be referred to weakly
+        return place
 
 
 def _facts(loader: Any, place: Any) -> Dict[str, Any]:
@@ -114,6 +141,7 @@ def _facts(loader: Any, place: Any) -> Dict[str, Any]:
         "batches": _length(loader),
         "dataset": type(getattr(loader, "dataset", None)).__name__,
         "iterable": bool(getattr(loader, "_dataset_kind", 0)),
+        "read_at": None,
         "training_passes": 0,
         "evaluation_passes": 0,
         "start_ns": [],

@@ -15,6 +15,7 @@ import threading
 import weakref
 from typing import Any, Dict, List, Set
 
+from laptime.attach.hooks.frames import leave_no_frame
 from laptime.attach.hooks.tracing import build_is_compiling
 from laptime.attach.places import caller_place
 from laptime.attach.recorder import Recorder
@@ -123,19 +124,24 @@ class Roots:
             if compiling():  # traced as part of something larger: nothing of ours is in there
                 return original(self, *args, **kwargs)
             row = rows.get(id(self))
-            if row is None or current() != recorder.thread or modules[id(self)]() is not self:
-                return original(self, *args, **kwargs)
-            if not row["calls"]:
-                row["place"] = caller_place()
-            row["calls"] += 1
-            answers_only = not grad() and not self.training and id(self) in owners
-            left = recorder.root_called(answers_only=answers_only)
+            ours = row is not None and current() == recorder.thread and modules[id(self)]() is self
+            left = None
+            if row is not None and ours:
+                if not row["calls"]:
+                    row["place"] = caller_place()
+                row["calls"] += 1
+                answers_only = not grad() and not self.training and id(self) in owners
+                left = recorder.root_called(answers_only=answers_only)
             try:
-                if recorder.around_root is not None:
+                if ours and recorder.around_root is not None:
                     return recorder.around_root(self, original, args, kwargs)
                 return original(self, *args, **kwargs)
+            except BaseException as error:
+                leave_no_frame(error)
+                raise
             finally:
-                recorder.root_returned(left)
+                if ours:
+                    recorder.root_returned(left)
 
         module_class.__call__ = __call__
         setattr(module_class, _OWN, True)

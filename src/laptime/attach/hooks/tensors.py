@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import Any
 
+from laptime.attach.hooks.frames import leave_no_frame
 from laptime.attach.ledger import After
 from laptime.attach.recorder import Recorder
 from laptime.phase import Phase
@@ -41,15 +42,18 @@ def _hook_save(owner: Any, name: str, recorder: Recorder) -> None:
 
     @functools.wraps(original)
     def save(*args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != recorder.thread:
-            return original(*args, **kwargs)
+        ours = threading.get_ident() == recorder.thread
         frame, start_ns = sys._getframe(1), read_ns()
-        left = recorder.saving()
+        left = recorder.saving() if ours else None
         try:
             return original(*args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         finally:
-            recorder.saved(left)
-            recorder.book.found.saves.add(frame, read_ns() - start_ns)
+            if ours:
+                recorder.saved(left)
+                recorder.book.found.saves.add(frame, read_ns() - start_ns)
 
     setattr(owner, name, save)
 
@@ -61,18 +65,22 @@ def _hook_wait(owner: Any, name: str, recorder: Recorder) -> None:
 
     @functools.wraps(original)
     def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if current() != recorder.thread:
-            return original(self, *args, **kwargs)
-        if not self.is_cuda:
-            recorder.book.found.count_sync(what, frame_of(1))
-            return original(self, *args, **kwargs)
-        start_ns = read_ns()
-        left = recorder.enter(Phase.SYNC)
+        ours, waits = current() == recorder.thread, self.is_cuda
+        start_ns, left = 0, None
+        if ours and waits:
+            start_ns = read_ns()
+            left = recorder.enter(Phase.SYNC)
         try:
             return original(self, *args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         finally:
-            recorder.enter(left)
-            recorder.book.found.count_sync(what, frame_of(1), read_ns() - start_ns)
+            if ours and waits:
+                recorder.enter(left)
+            if ours:
+                spent_ns = read_ns() - start_ns if waits else 0
+                recorder.book.found.count_sync(what, frame_of(1), spent_ns)
 
     setattr(owner, name, wait)
 
@@ -84,15 +92,20 @@ def _hook_transfer(owner: Any, name: str, recorder: Recorder) -> None:
 
     @functools.wraps(original)
     def move(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.is_cuda or current() != recorder.thread or not goes_to_device(args, kwargs):
-            return original(self, *args, **kwargs)
-        if recorder.non_blocking:
-            kwargs.setdefault("non_blocking", True)
-        left = recorder.enter(Phase.TRANSFER)
+        ours = not self.is_cuda and current() == recorder.thread and goes_to_device(args, kwargs)
+        left = None
+        if ours:
+            if recorder.non_blocking:
+                kwargs.setdefault("non_blocking", True)
+            left = recorder.enter(Phase.TRANSFER)
         try:
             return original(self, *args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         finally:
-            recorder.enter(After.TRANSFER if type(left) is After else left)
+            if ours:
+                recorder.enter(After.TRANSFER if type(left) is After else left)
 
     setattr(owner, name, move)
 

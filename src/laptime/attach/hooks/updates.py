@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict
 
+from laptime.attach.hooks.frames import leave_no_frame
 from laptime.attach.hooks.roots import MOST_DEPTH, Roots
 from laptime.attach.hooks.tracing import build_is_compiling
 from laptime.attach.ledger import After
@@ -42,15 +43,21 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
 
     @functools.wraps(original)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        if current() != recorder.thread:
-            return original(tensors, *args, **kwargs)
-        if roots.is_dirty:
-            roots.find()
-        recorder.backward_started(scalar_of(tensors))
+        ours = current() == recorder.thread
+        if ours:
+            if roots.is_dirty:
+                roots.find()
+            if recorder.book.found.backward_at is None:
+                recorder.book.found.backward_at = caller_place()
+            recorder.backward_started(scalar_of(tensors))
         try:
             return original(tensors, *args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         finally:
-            recorder.backward_ended()
+            if ours:
+                recorder.backward_ended()
 
     torch.autograd.backward = backward
 
@@ -58,13 +65,16 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
 
     @functools.wraps(of_inputs)
     def grad(*args: Any, **kwargs: Any) -> Any:
-        if current() != recorder.thread:
-            return of_inputs(*args, **kwargs)
-        left = recorder.enter(Phase.BACKWARD)
+        ours = current() == recorder.thread
+        left = recorder.enter(Phase.BACKWARD) if ours else None
         try:
             return of_inputs(*args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         finally:
-            recorder.enter(After.BACKWARD if type(left) is After else left)
+            if ours:
+                recorder.enter(After.BACKWARD if type(left) is After else left)
 
     torch.autograd.grad = grad
 
@@ -99,14 +109,22 @@ def _hook_creation(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> Non
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         place = caller_place()
-        original(self, *args, **kwargs)
+        try:
+            original(self, *args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         made(self)
         _row_of(self, recorder, place)
         roots.optimizer_made(p for group in self.param_groups for p in group["params"])
 
     @functools.wraps(add)
     def add_param_group(self: Any, param_group: Any) -> None:
-        add(self, param_group)
+        try:
+            add(self, param_group)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         roots.optimizer_made(self.param_groups[-1]["params"])
 
     Optimizer.__init__ = __init__  # type: ignore[method-assign]
@@ -191,14 +209,18 @@ def _replace_step(scaler: Any, recorder: Recorder) -> None:
 
     @functools.wraps(original)
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != recorder.thread:
-            return original(self, optimizer, *args, **kwargs)
+        ours = threading.get_ident() == recorder.thread
         row = _row_of(optimizer, recorder, None)
-        recorder.optimizer_started(row)
+        if ours:
+            recorder.optimizer_started(row)
         try:
             return original(self, optimizer, *args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         finally:
-            recorder.optimizer_ended(row)
+            if ours:
+                recorder.optimizer_ended(row)
 
     scaler.step = step
 
@@ -208,7 +230,11 @@ def _replace_scale(scaler: Any, recorder: Recorder) -> None:
 
     @functools.wraps(original)
     def scale(self: Any, outputs: Any) -> Any:
-        scaled = original(self, outputs)
+        try:
+            scaled = original(self, outputs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         if scaled is not outputs:
             recorder.book.unscaled(scalar_of(outputs))
         return scaled
@@ -241,13 +267,18 @@ def _charge(owner: Any, name: str, recorder: Recorder, phase: Phase, after: Afte
 
     @functools.wraps(original)
     def charged(*args: Any, **kwargs: Any) -> Any:
-        if compiling() or current() != recorder.thread:
+        if compiling():
             return original(*args, **kwargs)
-        left = recorder.enter(phase)
+        ours = current() == recorder.thread
+        left = recorder.enter(phase) if ours else None
         try:
             return original(*args, **kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
         finally:
-            recorder.enter(after if type(left) is After else left)
+            if ours:
+                recorder.enter(after if type(left) is After else left)
 
     charged._laptime = True  # type: ignore[attr-defined]
     setattr(owner, name, charged)

@@ -1,0 +1,508 @@
+import json
+import weakref
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laptime.attach.book import Book
+from laptime.attach.found import Found
+from laptime.attach.journal import Journal
+from laptime.attach.recorder import Recorder
+from laptime.phase import Phase
+from laptime.timing.clock import FakeClock
+
+MS = 1_000_000
+
+
+class Iterator:
+    """Stands for a loader's iterator: something that can be let go."""
+
+
+class Memory:
+    """A journal that keeps what it is told."""
+
+    def __init__(self):
+        self.rows = {"epochs.jsonl": [], "windows.jsonl": [], "steps.jsonl": []}
+        self.facts = {}
+        self.path = "memory"
+
+    def append(self, name, rows):
+        self.rows[name] += json.loads(json.dumps(rows))
+
+    def write_facts(self, facts):
+        self.facts = facts
+
+
+class Script:
+    """A script as the recorder sees it, in time that moves when told."""
+
+    def __init__(self, loaders=2, optimizers=1, batches=None):
+        self.clock, self.journal = FakeClock(), Memory()
+        self.found = Found()
+        for _ in range(loaders):
+            self.found.loaders.append({
+                "training_passes": 0, "evaluation_passes": 0, "start_ns": [], "end_ns": [],
+                "batch_size": 32, "batches": batches, "read_at": None,
+            })  # fmt: skip
+        self.optimizers = [{"steps": 0, "stepped_at": None} for _ in range(optimizers)]
+        self.found.optimizers += self.optimizers
+        self.recorder = Recorder(Book(lambda: self.journal, self.found, 0), self.clock.read_ns)
+        self.recorder.thread = __import__("threading").get_ident()
+        self.kept = []
+
+    def spend(self, milliseconds):
+        self.clock.advance_ns(milliseconds * MS)
+
+    def iter(self, loader=0, start=1):
+        one = self.recorder.loader_started(loader)
+        self.spend(start)
+        self.kept.append(Iterator())
+        self.recorder.loader_ready(one, self.kept[-1])
+        return one
+
+    def next(self, one, wait=2):
+        self.recorder.fetching(one)
+        self.spend(wait)
+        self.recorder.fetched(one, None)
+
+    def end(self, one, wait=1):
+        self.recorder.fetching(one)
+        self.spend(wait)
+        self.recorder.exhausted(one)
+
+    def forward(self, milliseconds=3, answers_only=False):
+        left = self.recorder.root_called(answers_only=answers_only)
+        self.spend(milliseconds)
+        self.recorder.root_returned(left)
+
+    def backward(self, milliseconds=4, loss=1.0):
+        self.recorder.backward_started(loss)
+        self.spend(milliseconds)
+        self.recorder.backward_ended()
+
+    def update(self, milliseconds=5, optimizer=0):
+        self.recorder.optimizer_started(self.optimizers[optimizer])
+        self.spend(milliseconds)
+        self.recorder.optimizer_ended(self.optimizers[optimizer])
+
+    def step(self):
+        self.forward()
+        self.backward()
+        self.update()
+
+    def train(self, loader=0, steps=3):
+        one = self.iter(loader)
+        for _ in range(steps):
+            self.next(one)
+            self.step()
+        self.end(one)
+
+    def evaluate(self, loader=1, batches=2, answers_only=True):
+        one = self.iter(loader)
+        for _ in range(batches):
+            self.next(one)
+            self.forward(answers_only=answers_only)
+        self.end(one)
+
+    def close(self):
+        self.recorder.close("exit")
+        return self.journal.rows["epochs.jsonl"]
+
+
+def milliseconds(epoch):
+    return {name: ns / MS for name, ns in epoch["phases_ns"].items() if ns}
+
+
+def test_the_phases_of_a_plain_epoch_are_charged_their_own_time():
+    script = Script()
+    script.train(steps=3)
+    (epoch,) = script.close()
+    assert milliseconds(epoch) == {
+        "loader_start": 3, "data_wait": 4, "forward": 9, "backward": 12, "optimizer": 15,
+        "loader_end": 1,
+    }  # fmt: skip
+    assert (epoch["steps"], epoch["complete"], epoch["loss"]) == (3, True, 1.0)
+
+
+def test_forward_goes_on_until_backward_because_the_loss_belongs_to_it():
+    script = Script()
+    one = script.iter()
+    script.next(one)
+    script.forward(3)
+    script.spend(7)
+    script.backward()
+    script.update()
+    script.end(one)
+    (epoch,) = script.close()
+    assert milliseconds(epoch)["forward"] == 10
+
+
+def test_what_no_boundary_explains_stays_in_other_with_what_it_follows():
+    script = Script()
+    one = script.iter()
+    for _ in range(2):
+        script.next(one)
+        script.spend(10)
+        script.step()
+        script.spend(20)
+    script.end(one)
+    (epoch,) = script.close()
+    assert milliseconds(epoch)["other"] == 60
+    other = {row["after"]: row["ns"] / MS for row in script.journal.facts["other"]}
+    assert other == {"loading": 20, "optimizer": 40}
+
+
+def test_an_evaluation_belongs_to_the_epoch_before_with_its_loading():
+    script = Script()
+    for _ in range(2):
+        script.train()
+        script.evaluate()
+    epochs = script.close()
+    assert [milliseconds(epoch)["evaluation"] for epoch in epochs] == [12, 12]
+    assert [epoch["evaluations"] for epoch in epochs] == [1, 1]
+    assert script.found.loaders[1]["evaluation_passes"] == 2
+    assert [milliseconds(epoch)["loader_start"] for epoch in epochs] == [3, 3]
+
+
+def test_an_evaluation_that_forgets_no_grad_is_found_at_its_end():
+    script = Script()
+    for _ in range(2):
+        script.train()
+        script.evaluate(answers_only=False)
+    epochs = script.close()
+    assert [milliseconds(epoch)["evaluation"] for epoch in epochs] == [12, 12]
+
+
+def test_an_evaluation_in_the_middle_of_an_epoch_does_not_end_it():
+    script = Script()
+    one = script.iter()
+    for number in range(4):
+        script.next(one)
+        script.step()
+        if number == 1:
+            script.evaluate()
+    script.end(one)
+    (epoch,) = script.close()
+    assert epoch["steps"] == 4
+    assert milliseconds(epoch)["evaluation"] == 12
+
+
+def test_an_evaluation_in_the_middle_that_forgets_no_grad_does_not_end_it_either():
+    script = Script()
+    one = script.iter()
+    for number in range(4):
+        script.next(one)
+        script.step()
+        if number == 1:
+            script.evaluate(answers_only=False)
+    script.end(one)
+    (epoch,) = script.close()
+    assert (epoch["steps"], milliseconds(epoch)["evaluation"]) == (4, 12)
+
+
+def test_an_evaluation_that_is_left_early_ends_when_the_outer_loop_goes_on():
+    script = Script()
+    one = script.iter()
+    script.next(one)
+    script.step()
+    inner = script.iter(1)
+    script.next(inner)
+    script.forward(answers_only=True)
+    script.next(one)
+    script.step()
+    script.end(one)
+    (epoch,) = script.close()
+    assert milliseconds(epoch)["evaluation"] == 6
+    assert milliseconds(epoch)["data_wait"] == 2
+
+
+def test_what_comes_before_the_first_epoch_is_set_up():
+    script = Script()
+    script.spend(100)
+    script.evaluate()
+    script.train()
+    (epoch,) = script.close()
+    assert epoch["wall_ns"] == 44 * MS
+    assert script.journal.facts["setup_ns"] == 112 * MS
+
+
+def test_what_comes_after_the_last_boundary_belongs_to_no_epoch():
+    script = Script()
+    script.train()
+    script.spend(1000)
+    (epoch,) = script.close()
+    assert epoch["wall_ns"] == 44 * MS
+
+
+def test_accumulated_gradients_are_one_step():
+    script = Script()
+    one = script.iter()
+    for _ in range(2):
+        for _ in range(4):
+            script.next(one)
+            script.forward()
+            script.backward(loss=0.25)
+        script.update()
+    script.end(one)
+    (epoch,) = script.close()
+    assert (epoch["steps"], epoch["loss"]) == (2, 1.0)
+
+
+def test_the_two_updates_of_a_gan_are_one_step_with_a_loader():
+    script = Script(optimizers=2)
+    one = script.iter()
+    for _ in range(3):
+        script.next(one)
+        script.step()
+        script.forward()
+        script.backward()
+        script.update(optimizer=1)
+    script.end(one)
+    (epoch,) = script.close()
+    assert (epoch["steps"], epoch["loss"]) == (3, 2.0)
+
+
+def test_without_a_loader_two_optimizers_in_turn_are_one_step():
+    script = Script(loaders=0, optimizers=2)
+    for _ in range(5):
+        script.step()
+        script.forward()
+        script.backward()
+        script.update(optimizer=1)
+    (epoch,) = script.close()
+    assert (epoch["steps"], epoch["loader"]) == (5, None)
+
+
+def test_without_a_loader_there_is_one_epoch_from_the_first_boundary():
+    script = Script(loaders=0)
+    script.spend(50)
+    for _ in range(4):
+        script.step()
+        script.spend(1)
+    (epoch,) = script.close()
+    assert epoch["steps"] == 4
+    assert epoch["wall_ns"] == (4 * 12 + 3) * MS
+
+
+def test_a_closure_inside_the_optimizers_step_is_forward_and_backward():
+    script = Script()
+    one = script.iter()
+    script.next(one)
+    script.recorder.optimizer_started(script.optimizers[0])
+    for _ in range(3):
+        script.spend(1)
+        script.forward(2)
+        script.backward(3, loss=7.0)
+    script.spend(1)
+    script.recorder.optimizer_ended(script.optimizers[0])
+    script.end(one)
+    (epoch,) = script.close()
+    found = milliseconds(epoch)
+    assert (found["forward"], found["backward"], found["optimizer"]) == (6, 9, 4)
+    assert (epoch["steps"], epoch["loss"]) == (1, 7.0)
+
+
+def test_a_step_that_a_gradscaler_skips_is_an_attempt():
+    script = Script()
+    one = script.iter()
+    for skipped in (False, True, False):
+        script.next(one)
+        script.forward()
+        script.backward()
+        script.recorder.optimizer_started(script.optimizers[0])
+        if not skipped:
+            script.update()
+        script.recorder.optimizer_ended(script.optimizers[0])
+    script.end(one)
+    (epoch,) = script.close()
+    assert epoch["steps"] == 3
+
+
+def test_two_loaders_read_side_by_side_are_one_epoch():
+    script = Script()
+    for _ in range(2):
+        first, second = script.iter(0), script.iter(1)
+        for _ in range(3):
+            script.next(first)
+            script.next(second)
+            script.step()
+        script.end(first)
+    epochs = script.close()
+    assert [(epoch["steps"], epoch["loader"]) for epoch in epochs] == [(3, 0), (3, 0)]
+    assert "evaluation" not in milliseconds(epochs[0])
+
+
+def test_a_loader_that_was_looked_into_before_is_not_taken_for_the_epochs():
+    script = Script()
+    looked = script.iter(1)
+    script.next(looked)
+    script.train(0)
+    (epoch,) = script.close()
+    assert epoch["loader"] == 0
+
+
+def test_a_framework_that_reads_one_batch_ahead_keeps_its_last_step():
+    script = Script()
+    for _ in range(2):
+        one = script.iter()
+        script.next(one)
+        for _ in range(2):
+            script.next(one)
+            script.step()
+        script.end(one)
+        script.step()
+        script.evaluate()
+    epochs = script.close()
+    assert [epoch["steps"] for epoch in epochs] == [3, 3]
+
+
+def test_an_epoch_that_is_left_early_is_not_whole():
+    script = Script()
+    for _ in range(2):
+        one = script.iter()
+        script.next(one)
+        script.step()
+    epochs = script.close()
+    assert [epoch["complete"] for epoch in epochs] == [False, False]
+
+
+def test_an_epoch_whose_loader_gave_all_its_batches_is_whole_without_asking_for_more():
+    script = Script(batches=2)
+    one = script.iter()
+    for _ in range(2):
+        script.next(one)
+        script.step()
+    (epoch,) = script.close()
+    assert epoch["complete"]
+
+
+def test_one_batch_that_is_trained_on_again_and_again_is_steps():
+    script = Script()
+    one = script.iter()
+    script.next(one)
+    script.kept.clear()
+    for _ in range(6):
+        script.step()
+    (epoch,) = script.close()
+    assert epoch["steps"] == 6
+
+
+def test_gradients_where_an_evaluation_was_thought_to_go_on_begin_an_epoch():
+    script = Script()
+    script.train()
+    one = script.iter(1)
+    for _ in range(2):
+        script.next(one)
+        script.forward(answers_only=True)
+        script.step()
+    script.end(one)
+    epochs = script.close()
+    assert [epoch["steps"] for epoch in epochs] == [3, 2]
+
+
+def test_a_teacher_called_without_gradients_is_part_of_forward():
+    script = Script()
+    one = script.iter()
+    script.next(one)
+    script.forward(5)
+    script.forward(3)
+    script.backward()
+    script.update()
+    script.end(one)
+    (epoch,) = script.close()
+    assert milliseconds(epoch)["forward"] == 8
+
+
+def test_a_checkpoint_in_an_evaluation_is_a_checkpoint():
+    script = Script()
+    script.train()
+    one = script.iter(1)
+    script.next(one)
+    script.forward(answers_only=True)
+    left = script.recorder.saving()
+    script.spend(9)
+    script.recorder.saved(left)
+    script.end(one)
+    (epoch,) = script.close()
+    assert milliseconds(epoch)["checkpoint"] == 9
+    assert milliseconds(epoch)["evaluation"] == 1 + 2 + 3 + 1
+
+
+def test_windows_of_an_epoch_hold_its_steps_and_no_other():
+    script = Script()
+    for _ in range(3):
+        script.train(steps=100)
+        script.evaluate()
+    script.close()
+    rows = script.journal.rows["windows.jsonl"]
+    for number in (1, 2, 3):
+        mine = [row for row in rows if row["epoch"] == number]
+        assert sum(row["steps"] for row in mine) == 100
+        assert mine[0]["first_step"] == 1
+        assert all(sum(row["phases_ns"].values()) == row["wall_ns"] for row in mine)
+
+
+def test_a_pass_whose_iterator_is_gone_is_over():
+    script = Script()
+    one = script.iter()
+    script.next(one)
+    gone = weakref.ref(script.kept[-1])
+    script.kept.clear()
+    assert gone() is None
+    assert one.is_over
+
+
+def test_a_journal_claims_the_runs_directory_once(tmp_path: Path):
+    paths = [Journal(str(tmp_path), rank).path for rank in (0, 0, 3, 0)]
+    names = [str(Path(path).relative_to(tmp_path)) for path in paths]
+    assert names == [".", "processes/2", "processes/3", "processes/4"]
+
+
+EVENTS = st.sampled_from([
+    "iter 0", "iter 1", "next", "next outer", "end", "forward", "answers", "backward", "update",
+    "second", "save", "let go", "spend",
+])  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(events=st.lists(EVENTS, max_size=60))
+def test_whatever_a_script_does_phases_are_whole_and_sum_to_the_wall(events):
+    script = Script(optimizers=2)
+    passes = []
+    for event in events:
+        if event.startswith("iter"):
+            passes.append(script.iter(int(event[-1])))
+        elif event in {"next", "end", "next outer"}:
+            alive = [one for one in passes if not one.is_over]
+            if alive:
+                one = alive[0 if event == "next outer" else -1]
+                (script.end if event == "end" else script.next)(one)
+        elif event == "forward":
+            script.forward()
+        elif event == "answers":
+            script.forward(answers_only=True)
+        elif event == "backward":
+            script.backward()
+        elif event in {"update", "second"}:
+            script.update(optimizer=int(event == "second"))
+        elif event == "save":
+            left = script.recorder.saving()
+            script.spend(1)
+            script.recorder.saved(left)
+        elif event == "let go":
+            script.kept.clear()
+        else:
+            script.spend(1)
+    epochs = script.close()
+    for epoch in epochs:
+        assert sum(epoch["phases_ns"].values()) == epoch["wall_ns"]
+        assert all(spent >= 0 for spent in epoch["phases_ns"].values())
+    for row in script.journal.rows["windows.jsonl"]:
+        assert sum(row["phases_ns"].values()) == row["wall_ns"]
+        assert all(spent >= 0 for spent in row["phases_ns"].values())
+    updates = sum(event in {"update", "second"} for event in events)
+    steps = sum(epoch["steps"] for epoch in epochs)
+    assert steps <= updates
+    assert steps == len(script.journal.rows["steps.jsonl"])
+    assert set(epochs[0]["phases_ns"] if epochs else ()) <= {phase.value for phase in Phase}
