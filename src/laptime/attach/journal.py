@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from typing import Any, Dict, List
 
 FACTS = "recorder.json"
@@ -40,8 +39,8 @@ class Journal:
         if self.failed:
             return
         with self._forgiving():
-            descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=".recorder-")
-            with os.fdopen(descriptor, "w") as file:
+            temporary = os.path.join(self.path, f".recorder.{os.getpid()}.tmp")
+            with open(temporary, "w", encoding="utf-8") as file:
                 json.dump(facts, file)
             os.replace(temporary, os.path.join(self.path, FACTS))
 

@@ -23,6 +23,12 @@ HOME = Path(laptime.__file__).resolve().parent.parent
 
 INJECT = HOME / "laptime" / "attach" / "inject"
 
+_VARIABLES = tuple(
+    f"LAPTIME_{word}"
+    for word in ("RUN", "HOME", "STEPS", "CONTROL", "OVERRIDES", "HEADROOM", "WORKERS")
+)
+"""What the recorder is told; of a recording around this one, nothing is handed on."""
+
 FORWARDED = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -61,8 +67,9 @@ def recorder_environment(run: Path, **asked: str) -> dict[str, str]:
         asked: More for the recorder, by its variables without their prefix: STEPS, CONTROL ...
     """
     path = os.environ.get("PYTHONPATH")
+    outer = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
     return {
-        **os.environ,
+        **outer,
         "PYTHONPATH": os.pathsep.join([str(INJECT), *([path] if path else [])]),
         "LAPTIME_RUN": str(run.resolve()),
         "LAPTIME_HOME": str(HOME),

@@ -41,10 +41,15 @@ def nothing_recorded(status: ScriptStatus, run: Path) -> str:
     """Return why a command left no record, in one line, with what can be done."""
     events, command = _events(run), shown(status.command)
     flag = isolation(status.command)
-    if "step" in events:
+    if "refused" in events:
+        why = "the recorder could not follow its torch; trace.jsonl in its directory says why"
+    elif "step" in events:
         why = "it trained, but was ended before it could write what was measured"
     elif "torch" in events:
-        why = "torch was imported, but no optimizer took a step: there is nothing to time"
+        why = (
+            "torch was imported, but no optimizer was seen to take a step (one that torch.compile "
+            "has compiled with the model is not seen)"
+        )
     elif "entered" in events:
         why = "none of its Python processes imported torch: there is no training to time"
     elif flag is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import datetime
 
 ReadNs = Callable[[], int]
 """A clock: returns integer nanoseconds that never go back."""
@@ -20,6 +22,8 @@ process_cpu_ns: ReadNs = time.process_time_ns
 
 def calendar_now() -> datetime.datetime:
     """Return date and time in UTC: for names and labels, never for durations."""
+    import datetime  # not at the top: every process that a recorder enters imports this file
+
     return datetime.datetime.now(tz=datetime.timezone.utc)  # noqa: UP017 - recorders run on 3.9
 
 

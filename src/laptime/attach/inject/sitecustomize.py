@@ -1,27 +1,31 @@
 """Found through PYTHONPATH by any Python that a command starts; hands over to the user's own.
 
 The interpreter imports one module of this name at its start. This one lets the recorder in, then
-loads the one that would have been imported without it.
+has the one imported that would have been without it. Any Python may come by, so what is written
+here must be understood by all of them, 2.7 included.
 """
 
-from __future__ import annotations
-
-import importlib.machinery
-import importlib.util
 import os
 import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def _without_us(paths: list[str]) -> list[str]:
-    return [path for path in paths if os.path.abspath(path or os.curdir) != _HERE]
+def _without_us(paths):
+    # type: (list[str]) -> list[str]
+    return [path for path in paths if path != _HERE]
 
 
-def _let_recorder_in() -> None:
+def _let_recorder_in():
+    # type: () -> None
     home = os.environ.get("LAPTIME_HOME")
     if not home or not os.environ.get("LAPTIME_RUN"):
         return
+    if sys.version_info < (3, 9):  # noqa: UP036 - any Python may come by
+        raise ImportError("it needs Python 3.9 or newer, and this is %d.%d" % sys.version_info[:2])  # noqa: UP031
+    import importlib
+    import importlib.util
+
     spec = importlib.util.spec_from_file_location(
         "laptime",
         os.path.join(home, "laptime", "__init__.py"),
@@ -33,26 +37,18 @@ def _let_recorder_in() -> None:
     sys.modules["laptime"] = package
     try:
         spec.loader.exec_module(package)
-        entrance = importlib.import_module("laptime.attach.entrance")
-        entrance.begin()
+        importlib.import_module("laptime.attach.entrance").begin()
     except BaseException:
         sys.modules.pop("laptime", None)
         raise
-
-
-def _hand_over() -> None:
-    """Load the module that this one stands before, under the same name."""
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
-    if spec is None or spec.loader is None:
-        return
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["sitecustomize"] = module
-    spec.loader.exec_module(module)
 
 
 sys.path[:] = _without_us(sys.path)
 try:
     _let_recorder_in()
 except Exception as error:  # noqa: BLE001 - the script must run whatever ails the recorder
-    sys.stderr.write(f"laptime: the recorder could not enter this process ({error})\n")
-_hand_over()
+    sys.stderr.write("laptime: the recorder could not enter this process (%s)\n" % error)  # noqa: UP031
+# Whoever imports this takes what stands under the name afterwards, and hears what it raises: that
+# there is no such module, where the user has none.
+del sys.modules["sitecustomize"]
+import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401
