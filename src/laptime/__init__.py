@@ -27,6 +27,7 @@ _HOMES = {
     "DeviceError": "errors",
     "EpochRecord": "record",
     "LaptimeError": "errors",
+    "LoopLedger": "door",
     "ModelError": "errors",
     "Phase": "phase",
     "RunDirectory": "store",
@@ -37,6 +38,7 @@ _HOMES = {
     "TrainingError": "errors",
     "build_settings": "settings",
     "find_run": "store",
+    "ledger": "door",
     "resume": "training.loop",
     "train": "training.loop",
 }

@@ -1,3 +1,5 @@
+from laptime.door import LoopLedger as LoopLedger
+from laptime.door import ledger as ledger
 from laptime.errors import CheckpointError as CheckpointError
 from laptime.errors import DataError as DataError
 from laptime.errors import DeviceError as DeviceError

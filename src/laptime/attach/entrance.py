@@ -74,9 +74,9 @@ def begin() -> None:
     def started(torch: Any) -> None:
         trace(run, "torch", version=str(torch.__version__))
         try:
-            from laptime.attach import session
+            from laptime.attach import recording
 
-            session.start(run, start_ns)
+            recording.start(run, start_ns)
         except Exception as error:  # noqa: BLE001 - the script must run whatever ails the recorder
             trace(run, "refused", reason=f"{type(error).__name__}: {error}")
 
@@ -85,9 +85,9 @@ def begin() -> None:
 
 
 def _hook_safetensors(module: Any) -> None:
-    from laptime.attach import session
+    from laptime.attach import recording
 
-    session.hook_safetensors(module)
+    recording.hook_safetensors(module)
 
 
 def _is_worker() -> bool:

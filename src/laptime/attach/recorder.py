@@ -45,9 +45,11 @@ class Recorder:
         self.around_root: Any = None
         """Calls a root in another way: an override; None: as it is."""
         self.non_blocking = False
-        self._held = False
-        self._stepped = False
-        self._fetch_depth = 0
+        self.is_held = False
+        """Whether everything belongs to an evaluation."""
+        self._rests = False
+        self.has_stepped = False
+        self.fetch_depth = 0
         self._root_depth = 0
         self._optimizer_depth = 0
         self._cycle: List[Any] = []
@@ -57,12 +59,16 @@ class Recorder:
     def use_timer(self, timer: StepTimer) -> None:
         """Time with events from here on: the model is on a device that has them."""
         self.timer = timer
-        if not self._held:
+        if not self.is_held:
             self.enter = timer.enter
+
+    def rest(self) -> None:
+        """Follow no thread, until a recorder is made anew."""
+        self.thread, self._rests = 0, True
 
     def moves_to_this_thread(self) -> bool:
         """Follow the thread that calls, unless training was seen in another: tell whether."""
-        if self.book.epoch is None:
+        if self.book.epoch is None and not self._rests:
             self.thread = threading.get_ident()
         return self.thread == threading.get_ident()
 
@@ -70,17 +76,17 @@ class Recorder:
 
     def loader_started(self, loader: int, place: Any = None) -> Optional[Pass]:
         """Begin a pass, before ``iter()``; None where it is no pass of its own."""
-        if self._fetch_depth or threading.get_ident() != self.thread:
+        if self.fetch_depth or threading.get_ident() != self.thread:
             return None
         self._leave_evaluation_for(loader)
-        if self._stepped and not self._held:
-            self._commit()
+        if self.has_stepped and not self.is_held:
+            self.commit()
         self.enter(Phase.LOADER_START)
         self._settle(self.passes.left_for(loader))
-        if not self._held:
+        if not self.is_held:
             self.book.cut_window(self.timer)
         one = Pass(loader, self.ledger.snapshot(), place)
-        if self._held:
+        if self.is_held:
             one.role = Role.COMPANION
         self.passes.begin(one)
         return one
@@ -92,29 +98,29 @@ class Recorder:
 
     def fetching(self, one: Pass) -> None:
         """Begin to wait for a batch."""
-        self._fetch_depth += 1
+        self.fetch_depth += 1
         if len(self.passes.open) > 1:
             self._go_on(one)
-        if self._stepped:
-            self._commit()
+        if self.has_stepped:
+            self.commit()
         self.enter(Phase.DATA_WAIT if one.fetched else Phase.LOADER_START)
 
     def fetched(self, one: Pass, batch: Any) -> None:
         """A batch is there."""
-        self._fetch_depth -= 1
+        self.fetch_depth -= 1
         self.passes.fetched(one)
         self.enter(After.LOADING)
         if one.fetched == 1:
             self.book.loader_began(one.loader, one.start, self.ledger)
-        if not self._held:
+        if not self.is_held:
             self.book.count_samples(one, batch)
 
     def exhausted(self, one: Pass) -> None:
         """The ``next()`` that was waited for has found the end."""
-        self._fetch_depth -= 1
+        self.fetch_depth -= 1
         one.is_exhausted = True
         self.passes.ended(one)
-        if self._held:
+        if self.is_held:
             if one.role is Role.EVALUATION:
                 self._end_evaluation(one)
             return
@@ -126,7 +132,7 @@ class Recorder:
 
     def fetch_failed(self) -> None:
         """A ``next()`` has raised something else."""
-        self._fetch_depth -= 1
+        self.fetch_depth -= 1
         self.enter(After.LOADING)
 
     # The model
@@ -139,7 +145,7 @@ class Recorder:
                 will be asked for.
         """
         self._root_depth += 1
-        if self._held or self._root_depth > 1:
+        if self.is_held or self._root_depth > 1:
             return None
         if answers_only:
             evaluation = self.passes.evaluating()
@@ -156,14 +162,14 @@ class Recorder:
     def root_returned(self, left: Any) -> None:
         """End a call of a root module: ``forward`` goes on until backward, with the loss."""
         self._root_depth -= 1
-        if left is not None and not self._held:
+        if left is not None and not self.is_held:
             self.enter(After.EVALUATION if left is Phase.FORWARD else left)
 
     # Gradients and updates
 
     def backward_started(self, loss: Any) -> None:
         """Begin to compute gradients."""
-        if self._held:
+        if self.is_held:
             self._misjudged()
         self.enter(Phase.BACKWARD)
         if self.book.epoch is None:
@@ -180,9 +186,9 @@ class Recorder:
         self._optimizer_depth += 1
         if self._optimizer_depth > 1:
             return
-        if self._held:
+        if self.is_held:
             self._misjudged()
-        if self._stepped and not self.passes.is_training and self._last_of_cycle is None:
+        if self.has_stepped and not self.passes.is_training and self._last_of_cycle is None:
             self._close_cycle(optimizer)
         self.enter(Phase.OPTIMIZER)
 
@@ -192,30 +198,30 @@ class Recorder:
         if self._optimizer_depth:
             return
         self.enter(After.OPTIMIZER)
-        self._stepped = True
+        self.has_stepped = True
         if self.passes.is_training and not self.passes.has_unknown:
             return
         if self.passes.has_unknown or self.book.epoch is None:
             self._begin_epoch()
         if not self.passes.is_training and self._ends_cycle(optimizer):
-            self._commit()
+            self.commit()
 
     def saving(self) -> Any:
         """Begin to write a checkpoint, of its own even in an evaluation; returns what is left."""
-        return (self.ledger.enter if self._held else self.enter)(Phase.CHECKPOINT)
+        return (self.ledger.enter if self.is_held else self.enter)(Phase.CHECKPOINT)
 
     def saved(self, left: Any) -> None:
         """End what :meth:`saving` began."""
-        enter: Enter = self.ledger.enter if self._held else self.enter
+        enter: Enter = self.ledger.enter if self.is_held else self.enter
         enter(After.CHECKPOINT if type(left) is After else left)
 
     def close(self, ended: str) -> None:
         """Write what is not written yet; the script is at its end."""
         evaluation = self.passes.evaluation
-        if self._held and evaluation is not None:
+        if self.is_held and evaluation is not None:
             self._end_evaluation(evaluation)
-        if self._stepped:  # what follows the last boundary belongs to no step
-            self._stepped = False
+        if self.has_stepped:  # what follows the last boundary belongs to no step
+            self.has_stepped = False
             self.book.end_step(self.timer)
         self._settle(self.passes.close())
         self.book.close(self.timer, self.ledger, ended)
@@ -226,24 +232,25 @@ class Recorder:
         """Give an evaluation what was charged since its pass began, and all that follows."""
         self.ledger.reassign(one.start, self.ledger.snapshot(), Phase.EVALUATION)
         self.book.forget_step()
-        self._held = True
-        self.enter = _held_phase
+        self.is_held = True
+        self.enter = _stay_held
 
-    def _release(self) -> None:
-        self._held = False
+    def release(self) -> None:
+        """End what an evaluation: boundaries are told apart again."""
+        self.is_held = False
         self.enter = self.timer.enter
         enter: Enter = self.enter
         enter(After.EVALUATION)
 
     def _end_evaluation(self, one: Pass) -> None:
-        self._release()
+        self.release()
         one.end = self.ledger.snapshot()
         self.book.evaluated(one)
         self.passes.drop(one)
 
     def _go_on(self, one: Pass) -> None:
         """Settle what was begun within a pass that goes on: an evaluation, left or at its end."""
-        if not self._held:
+        if not self.is_held:
             self._settle(self.passes.over_within(one))
         elif one.role is not Role.EVALUATION:
             for inner in self.passes.evaluations_within(one):
@@ -252,14 +259,14 @@ class Recorder:
     def _misjudged(self) -> None:
         """Gradients are computed where an evaluation was thought to go on."""
         evaluation = self.passes.evaluation
-        self._release()
+        self.release()
         if evaluation is not None:
             self.passes.misjudged(evaluation, self.ledger.snapshot())
 
     def _leave_evaluation_for(self, loader: int) -> None:
         """End an evaluation that was left, where a loader begins that is none of its own."""
         evaluation = self.passes.evaluation
-        if not self._held or evaluation is None:
+        if not self.is_held or evaluation is None:
             return
         if evaluation.is_over or self.book.is_trained_on(loader):
             self._end_evaluation(evaluation)
@@ -277,7 +284,7 @@ class Recorder:
         """An optimizer is about to step again: the one before it was the last of a step."""
         if any(known is optimizer for known in self._cycle):
             self._last_of_cycle = self._cycle[-1]
-            self._commit()
+            self.commit()
 
     def _begin_epoch(self) -> None:
         self._settle(self.passes.left_behind())
@@ -298,12 +305,12 @@ class Recorder:
                     self.ledger.reassign(one.start, one.end, Phase.EVALUATION, later)
                     settled_ns = one.end.at_ns
                 self.book.evaluated(one)
-            elif one.role is Role.EVALUATION and self._held:
+            elif one.role is Role.EVALUATION and self.is_held:
                 self._end_evaluation(one)
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
         """Count the step that has ended; what is written, or waited for, is no time of its."""
-        self._stepped = False
+        self.has_stepped = False
         self._cycle.clear()
         window_is_full = self.book.end_step(self.timer)
         if window_is_full or self.at_boundary is not None:
@@ -319,7 +326,7 @@ def _nothing_with(facts: Any) -> None:
     """Do nothing."""
 
 
-def _held_phase(phase: Any) -> Any:  # noqa: ARG001 - takes what the ledger's takes
+def _stay_held(phase: Any) -> Any:  # noqa: ARG001 - takes what the ledger's takes
     """Stay in the evaluation, and read no clock."""
     return Phase.EVALUATION
 

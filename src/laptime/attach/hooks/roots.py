@@ -53,8 +53,14 @@ class Roots:
         modules = _living_modules()
         inner = {id(child) for module in modules for child in module._modules.values()}
         for module in modules:
-            if id(module) not in inner and id(module) not in self._rows:
+            if id(module) not in inner:
                 self._follow(module)
+
+    def forget(self) -> None:
+        """Know no module any more: those of before may be gone, and their identities others'."""
+        for known in (self._rows, self._modules, self._trained, self._owners):
+            known.clear()
+        self._descents = 0
 
     def look_deeper(self) -> None:
         """Follow the children of roots that no step has called, where none was called at all."""
@@ -64,7 +70,7 @@ class Roots:
         for i in list(self._owners):
             module = self._modules[i]()
             for child in module._modules.values() if module is not None else ():
-                if child is not None and id(child) not in self._rows:
+                if child is not None:
                     self._follow(child)
 
     @property
@@ -98,14 +104,11 @@ class Roots:
         parameters = list(module.parameters())
         if not parameters:
             return
-        self._modules[id(module)] = weakref.ref(module)
-        self._rows[id(module)] = {
-            "class": _name(module),
-            "kind": _kind(module),
-            "parameters": sum(p.numel() for p in parameters),
-            "calls": 0,
-            "place": None,
-        }
+        known = self._modules.get(id(module))
+        if known is None or known() is not module:
+            self._owners.discard(id(module))
+            self._modules[id(module)] = weakref.ref(module)
+            self._rows[id(module)] = _facts(module, parameters)
         if any(id(parameter) in self._trained for parameter in parameters):
             self._owners.add(id(module))
         self._hook(type(module))
@@ -145,6 +148,16 @@ class Roots:
 
         module_class.__call__ = __call__
         setattr(module_class, _OWN, True)
+
+
+def _facts(module: Any, parameters: List[Any]) -> Dict[str, Any]:
+    return {
+        "class": _name(module),
+        "kind": _kind(module),
+        "parameters": sum(p.numel() for p in parameters),
+        "calls": 0,
+        "place": None,
+    }
 
 
 def _living_modules() -> List[Any]:

@@ -27,7 +27,7 @@ _STOP_TRIES = 2
 """How often a script may catch the end that --steps asks for before its process is ended."""
 
 
-class Session:
+class Recording:
     """What is recorded in this process, and how it ends."""
 
     def __init__(self, run: str, start_ns: int) -> None:
@@ -39,7 +39,8 @@ class Session:
         self._closed = False
         self._exit = os._exit
         self.gate: Any = None
-        self.recorder = Recorder(Book(self._open_journal, Found(), start_ns))
+        self._headroom: Any = None
+        self.recorder = Recorder(self._new_book(start_ns))
         self.roots = Roots(self.recorder)
         self._changes = overrides.Overrides.from_environment(self.recorder)
 
@@ -47,6 +48,7 @@ class Session:
         """Touch torch; after this the script goes on."""
         recorder = self.recorder
         changes = self._changes
+        self._measure_more()
         hook_loaders(recorder, changes.loader)
         hook_updates(recorder, self.roots, changes.optimizer)
         hook_tensors(recorder)
@@ -57,12 +59,30 @@ class Session:
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.close, "exit")
 
+    def _measure_more(self) -> None:
+        """Switch on what was asked for; nothing of it is imported otherwise."""
+        if os.environ.get("LAPTIME_HEADROOM"):
+            from laptime.attach.headroom import Headroom
+
+            self._headroom = Headroom(self.recorder)
+            self._headroom.replay.hook()
+
+    def _new_book(self, start_ns: int) -> Book:
+        kind = Book
+        if os.environ.get("LAPTIME_HEADROOM"):
+            from laptime.attach.replay import OwnBook
+
+            kind = OwnBook
+        return kind(self._open_journal, Found(), start_ns)
+
     def _listen(self) -> None:
         recorder = self.recorder
         recorder.before_pass = self._look_for_roots
         recorder.first_step = self._first_step
-        if self._most_steps or self._control or self._changes.has_later_ones:
+        if self._most_steps or self._control or self._changes.has_later_ones or self._headroom:
             recorder.at_boundary = self._at_boundary
+        if self._headroom is not None:
+            self._headroom.replay.listen()
 
     def _look_for_roots(self) -> None:
         """Look through the living objects, in time that is ours."""
@@ -79,6 +99,8 @@ class Session:
         book = self.recorder.book
         book.found.roots = self.roots.rows()
         with contextlib.suppress(Exception):  # at the end of a script there is nobody to tell
+            if self._headroom is not None:
+                self._headroom.close()
             self._note_missing()
             self.recorder.close(ended)
             if self.gate is not None:
@@ -113,6 +135,8 @@ class Session:
             self._open_gate()
         if self.gate is not None and not self.gate.stepped():
             self.stop()
+        if self._headroom is not None and not self._headroom.stepped():
+            self.stop()
         if self._most_steps and book.steps >= self._most_steps:
             self.stop()
 
@@ -139,18 +163,30 @@ class Session:
         self.close("os._exit")
         self._exit(status)
 
+    def begin_again(self, run: str, start_ns: int) -> None:
+        """Record into another directory from here on: what is known of models is found anew."""
+        self._run, self._start_ns = run, start_ns
+        self._start_over(start_ns)
+        self.roots.forget()
+
     def _forked(self) -> None:
         """In a child: forget what the parent recorded; a child that trains has its own record."""
-        start_ns = read_ns()
-        recorder = self.recorder
-        book = Book(self._open_journal, Found(), start_ns)
-        found, was = book.found, recorder.book.found
-        found.loaders = [_begun(row) for row in was.loaders]
-        found.optimizers = [{**row, "steps": 0} for row in was.optimizers]
-        recorder.__init__(book)  # type: ignore[misc]
+        self._start_over(read_ns())
+        if self._headroom is not None:
+            self._headroom.forked()
+        _close_with_process(self)
+
+    def _start_over(self, start_ns: int) -> None:
+        book, was = self._new_book(start_ns), self.recorder.book.found
+        for row in was.loaders:
+            row.update(training_passes=0, evaluation_passes=0, start_ns=[], end_ns=[])
+        for row in was.optimizers:
+            row.update(steps=0, stepped_at=None)
+        # The same rows: loaders and optimizers that live on are known by them.
+        book.found.loaders, book.found.optimizers = was.loaders, was.optimizers
+        self.recorder.__init__(book)  # type: ignore[misc]
         self._listen()
         self._pid, self._closed, self.gate = os.getpid(), False, None
-        _close_with_process(self)
 
     def _note_missing(self) -> None:
         book, missing = self.recorder.book, self.recorder.book.found.missing
@@ -165,22 +201,17 @@ class Session:
             )
 
 
-def _begun(row: Any) -> Any:
-    fresh = {"training_passes": 0, "evaluation_passes": 0, "start_ns": [], "end_ns": []}
-    return {**row, **fresh}
-
-
-def _close_with_process(session: Session) -> None:
+def _close_with_process(recording: Recording) -> None:
     """Close at the end of a process that multiprocessing started: it runs no ``atexit``."""
     if "multiprocessing.util" in sys.modules:
         util = sys.modules["multiprocessing.util"]
-        util.register_after_fork(session, _finalize_later)
+        util.register_after_fork(recording, _finalize_later)
 
 
-def _finalize_later(session: Session) -> None:
+def _finalize_later(recording: Recording) -> None:
     from multiprocessing import util
 
-    util.Finalize(None, session.close, args=("exit",), exitpriority=100)
+    util.Finalize(None, recording.close, args=("exit",), exitpriority=100)
 
 
 def _flush() -> None:
@@ -189,23 +220,23 @@ def _flush() -> None:
             stream.flush()
 
 
-_SESSIONS: List[Session] = []
+_RECORDINGS: List[Recording] = []
 
 
 def start(run: str, start_ns: int) -> None:
     """Record this process from here on."""
-    session = Session(run, start_ns)
-    _SESSIONS.append(session)
-    session.hook()
+    recording = Recording(run, start_ns)
+    _RECORDINGS.append(recording)
+    recording.hook()
 
 
-def current() -> Optional[Session]:
+def current() -> Optional[Recording]:
     """Return what records this process; None where nothing does."""
-    return _SESSIONS[-1] if _SESSIONS else None
+    return _RECORDINGS[-1] if _RECORDINGS else None
 
 
 def hook_safetensors(module: Any) -> None:
     """Follow checkpoints of a library that was imported after torch."""
-    session = current()
-    if session is not None:
-        _hook_safetensors(module, session.recorder)
+    recording = current()
+    if recording is not None:
+        _hook_safetensors(module, recording.recorder)
