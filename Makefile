@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check format lint types layers coverage truth bench test-slow test-faults test-gpu docs clean
+.PHONY: help lab test check format lint types layers coverage truth bench bench-peers test-slow test-faults test-gpu test-zoo docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,14 @@ test-slow: $(INSTALLED) ## Tests that take longer
 test-faults: $(INSTALLED) ## Kill runs at random moments, fill disks
 	$(BIN)/pytest -q -s -m faults
 
+FRAMEWORKS := $(VENV)/.frameworks
+$(FRAMEWORKS): $(INSTALLED) constraints-frameworks.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement constraints-frameworks.txt
+	@touch $@
+
+test-zoo: $(FRAMEWORKS) ## Unedited scripts as people write them, with planted costs
+	$(BIN)/pytest -q -m zoo -p no:randomly
+
 test-gpu: $(INSTALLED) ## Tests that need a CUDA device
 	$(BIN)/pytest -q -s -m gpu
 
@@ -56,6 +64,9 @@ bench: $(INSTALLED) ## Measure our own cost; the data goes to benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/reports.py
+
+bench-peers: $(INSTALLED) ## Our recorder beside other tools, each in an environment of its own
+	$(BIN)/python benchmarks/peers.py
 
 docs: $(INSTALLED) ## Write docs/cli.md anew from the commands
 	$(BIN)/python docs/generate_cli.py
