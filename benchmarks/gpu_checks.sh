@@ -14,7 +14,7 @@ out=${OUT:-benchmarks/results/gpu}
 python=${PYTHON:-python}
 device=${DEVICE:-cuda}
 samples=${SAMPLES:-50000}
-export PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 failed=()
 
 check() { # NAME SECONDS COMMAND...: run, keep the output, remember a failure
@@ -65,6 +65,14 @@ check "training, mode sync" 130 bash -c \
   'train sync --timing sync --epochs 3 --loader batch --num-workers 4 --pin-memory true'
 samples=$((samples / 5)) check "training that waits for its loader, mode events" 60 bash -c \
   'train waiting --timing events --epochs 2 --loader sample --num-workers 1'
+check "an unedited script, recorded with events" 90 bash -c \
+  'cd "$out" && "$python" -m laptime export --data synthetic --samples 12800 --device "$device" \
+  --epochs 2 --loader batch --num-workers 4 --pin-memory true >/dev/null &&
+  "$python" -m laptime run --runs-dir runs -- "$python" train_plain.py &&
+  "$python" -m laptime run --headroom --runs-dir runs -- "$python" train_plain.py'
+check "an unedited script, tuned" 150 bash -c \
+  'cd "$out" && "$python" -m laptime tune --budget 2m --only threads,tf32,pin_memory \
+  --runs-dir runs -- "$python" train_plain.py'
 
 # Weights are no results, and large.
 rm -rf "$out"/runs/*/checkpoints

@@ -10,7 +10,8 @@ from laptime.attach.found import Found
 from laptime.attach.journal import Journal
 from laptime.attach.recorder import Recorder
 from laptime.phase import Phase
-from laptime.timing.clock import FakeClock
+from laptime.timing.clock import FakeClock, FakeDeviceClock
+from laptime.timing.windows import EventTimer, WindowPolicy
 
 MS = 1_000_000
 
@@ -506,3 +507,37 @@ def test_whatever_a_script_does_phases_are_whole_and_sum_to_the_wall(events):
     assert steps <= updates
     assert steps == len(script.journal.rows["steps.jsonl"])
     assert set(epochs[0]["phases_ns"] if epochs else ()) <= {phase.value for phase in Phase}
+
+
+def test_on_a_device_windows_hold_its_own_times_and_what_it_waited_for():
+    script = Script()
+    device = FakeDeviceClock(script.clock)
+    script.recorder.use_timer(
+        EventTimer(script.recorder.ledger, device, WindowPolicy(min_ns=100 * MS, min_steps=5))
+    )
+    for _ in range(2):
+        one = script.iter()
+        for _ in range(40):
+            script.next(one, wait=10)
+            script.recorder.root_called(answers_only=False)
+            device.launch(4 * MS)
+            script.recorder.root_returned(None)
+            script.recorder.backward_started(1.0)
+            device.launch(3 * MS)
+            script.recorder.backward_ended()
+            script.recorder.optimizer_started(script.optimizers[0])
+            device.launch(1 * MS)
+            script.recorder.optimizer_ended(script.optimizers[0])
+        script.end(one)
+        script.evaluate()
+    epochs = script.close()
+    for epoch in epochs:
+        device_ns = epoch["device_ns"]
+        steps = device_ns["steps"]
+        assert epoch["mode"] == "events"
+        assert device_ns["invalid_windows"] == 0
+        assert device_ns["forward_ns"] == steps * 4 * MS
+        assert device_ns["backward_ns"] == steps * 3 * MS
+        # The host waits 10 ms for a batch, the device is busy for 8 of them.
+        assert abs(device_ns["stall_ns"] - steps * 2 * MS) <= 20 * MS
+        assert sum(epoch["phases_ns"].values()) == epoch["wall_ns"]

@@ -236,7 +236,7 @@ class Recorder:
         self.enter = _stay_held
 
     def release(self) -> None:
-        """End what an evaluation: boundaries are told apart again."""
+        """Tell boundaries apart again: an evaluation is over."""
         self.is_held = False
         self.enter = self.timer.enter
         enter: Enter = self.enter
