@@ -98,6 +98,9 @@ def test_a_script_alone_is_short_for_python_and_the_script(tmp_path):
 def test_flags_of_a_script_are_not_taken_for_pythons():
     assert isolation(["python", "train.py", "-I"]) is None
     assert isolation(["python", "-m", "train", "-S"]) is None
+    assert isolation(["python", "-W", "error", "train.py", "-E"]) is None
+    assert isolation(["python", "-cprint('S')"]) is None
+    assert isolation(["python", "-X", "utf8", "-I", "x.py"]) == "-I"
     assert isolation(["env", "A=1", "python3.12", "-u", "-I", "train.py"]) == "-I"
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +118,33 @@ def isolation(command: Sequence[str]) -> str | None:
     ``-I`` and ``-E`` ignore PYTHONPATH, ``-S`` does not import sitecustomize.
     """
     for place, word in enumerate(command):
-        if not Path(word).name.startswith("python"):
-            continue
-        for flag in command[place + 1 :]:
-            if not flag.startswith("-") or flag in {"-m", "-c"}:
-                break
-            if not flag.startswith("--") and set(flag[1:]) & set("ISE"):
-                return flag
+        if Path(word).name.startswith("python"):
+            found = next((flag for flag in _flags(command[place + 1 :]) if _isolates(flag)), None)
+            if found is not None:
+                return found
     return None
+
+
+def _flags(words: Sequence[str]) -> Iterator[str]:
+    """Return the options that stand before what Python is to run."""
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-") or word == "-":
+            return
+        yield word
+        if word in _WITH_A_VALUE:
+            next(rest, None)
+        elif re.match(r"-[a-zA-Z]*[cm]", word):
+            return
+
+
+_WITH_A_VALUE = {"-W", "-X", "--check-hash-based-pycs"}
+
+
+def _isolates(flag: str) -> bool:
+    """Tell a flag, or one bundled with others, that keeps the recorder out."""
+    letters = "" if flag.startswith("--") else re.split(r"[cmWX]", flag[1:])[0]
+    return bool(set(letters) & set("ISE"))
 
 
 def shown(command: Sequence[str]) -> str:

@@ -55,7 +55,11 @@ def nothing_recorded(status: ScriptStatus, run: Path) -> str:
     elif flag is not None:
         why = f"python {flag} lets no recorder in. Leave {flag} out"
     else:
-        why = "it started no Python process that could be entered. Name one that trains"
+        why = (
+            "it started no Python process that could be entered. A command that sets PYTHONPATH "
+            "anew, or clears its environment, keeps the recorder out: put `laptime run --` before "
+            "the python in it"
+        )
     ended = f" ({status.reason})" if status.reason else ""
     return f"nothing was recorded of `{command}`{ended}: {why}."
 

@@ -7,14 +7,35 @@ an uncaught error is printed.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Callable, List, Optional
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _EXACT = sys.version_info >= (3, 11)
 _REPLACED: List[Callable[..., Any]] = []
+
+
+_UNSEEN = os.path.join(_OURS, "importlib_bootstrap")
+"""A file name that Python takes for its own import machinery: ``warnings.warn(stacklevel=...)``
+does not count such frames (``warnings._is_internal_frame``, every version)."""
+
+
+REPLACEMENTS: List[CodeType] = []
+"""The code of everything that stands for a function of torch."""
+
+
+def stands_for(original: Any) -> Callable[[Any], Any]:
+    """Return a decorator for what replaces a function of torch: warnings look through it."""
+
+    def replace(function: Any) -> Any:
+        function.__code__ = function.__code__.replace(co_filename=_UNSEEN)
+        REPLACEMENTS.append(function.__code__)
+        return functools.wraps(original)(function)
+
+    return replace
 
 
 def leave_no_frame(error: BaseException) -> None:
@@ -45,8 +66,11 @@ def _print_without_ours(error: BaseException) -> None:
 
 def without_ours(entry: Optional[TracebackType]) -> Optional[TracebackType]:
     """Return a traceback without the entries of hooks."""
-    while entry is not None and entry.tb_frame.f_code.co_filename.startswith(_OURS):
+    entries: List[TracebackType] = []
+    while entry is not None:
+        if not entry.tb_frame.f_code.co_filename.startswith(_OURS):
+            entries.append(entry)
         entry = entry.tb_next
-    if entry is not None:
-        entry.tb_next = without_ours(entry.tb_next)
-    return entry
+    for one, following in zip(entries, [*entries[1:], None]):
+        one.tb_next = following
+    return entries[0] if entries else None

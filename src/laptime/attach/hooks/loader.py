@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import weakref
 from typing import Any, Callable, Dict
 
-from laptime.attach.hooks.frames import leave_no_frame
+from laptime.attach.hooks.frames import leave_no_frame, stands_for
 from laptime.attach.places import caller_place
 from laptime.attach.recorder import Recorder
 
@@ -35,7 +34,7 @@ def hook_loaders(recorder: Recorder, change: Change) -> None:
 def _hook_creation(loader_class: Any, recorder: Recorder, change: Change) -> None:
     original = loader_class.__init__
 
-    @functools.wraps(original)
+    @stands_for(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it replaces one
         place = caller_place()
         try:
@@ -52,7 +51,7 @@ def _hook_creation(loader_class: Any, recorder: Recorder, change: Change) -> Non
 def _hook_passes(loader_class: Any, recorder: Recorder) -> None:
     original = loader_class.__iter__
 
-    @functools.wraps(original)
+    @stands_for(original)
     def __iter__(self: Any) -> Any:  # noqa: N807
         recorder.before_pass()
         place, index = caller_place(), _index_of(self, recorder, None)
@@ -76,7 +75,7 @@ def _hook_passes(loader_class: Any, recorder: Recorder) -> None:
 def _hook_batches(iterator_class: Any, recorder: Recorder) -> None:
     original, current = iterator_class.__next__, threading.get_ident
 
-    @functools.wraps(original)
+    @stands_for(original)
     def __next__(self: Any) -> Any:  # noqa: N807
         one = self.__dict__.get("_laptime_pass")
         if current() != recorder.thread:

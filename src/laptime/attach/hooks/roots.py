@@ -9,13 +9,12 @@ inside of that call.
 
 from __future__ import annotations
 
-import functools
 import gc
 import threading
 import weakref
 from typing import Any, Dict, List, Set
 
-from laptime.attach.hooks.frames import leave_no_frame
+from laptime.attach.hooks.frames import leave_no_frame, stands_for
 from laptime.attach.hooks.tracing import build_is_compiling
 from laptime.attach.places import caller_place
 from laptime.attach.recorder import Recorder
@@ -122,7 +121,7 @@ class Roots:
         recorder, grad, current = self._recorder, torch.is_grad_enabled, threading.get_ident
         compiling, modules = build_is_compiling(), self._modules
 
-        @functools.wraps(original)
+        @stands_for(original)
         def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             if compiling():  # traced as part of something larger: nothing of ours is in there
                 return original(self, *args, **kwargs)

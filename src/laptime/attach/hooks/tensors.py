@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 from typing import Any
 
-from laptime.attach.hooks.frames import leave_no_frame
+from laptime.attach.hooks.frames import leave_no_frame, stands_for
 from laptime.attach.ledger import After
 from laptime.attach.recorder import Recorder
 from laptime.phase import Phase
@@ -40,7 +39,7 @@ def hook_safetensors(module: Any, recorder: Recorder) -> None:
 def _hook_save(owner: Any, name: str, recorder: Recorder) -> None:
     original = getattr(owner, name)
 
-    @functools.wraps(original)
+    @stands_for(original)
     def save(*args: Any, **kwargs: Any) -> Any:
         ours = threading.get_ident() == recorder.thread
         frame, start_ns = sys._getframe(1), read_ns()
@@ -63,7 +62,7 @@ def _hook_wait(owner: Any, name: str, recorder: Recorder) -> None:
     original, current, frame_of = getattr(owner, name), threading.get_ident, sys._getframe
     what = name.strip("_")
 
-    @functools.wraps(original)
+    @stands_for(original)
     def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
         ours, waits = current() == recorder.thread, self.is_cuda
         start_ns, left = 0, None
@@ -90,7 +89,7 @@ def _hook_transfer(owner: Any, name: str, recorder: Recorder) -> None:
     original, current = getattr(owner, name), threading.get_ident
     goes_to_device = _goes_to_device if name == "to" else _always
 
-    @functools.wraps(original)
+    @stands_for(original)
     def move(self: Any, *args: Any, **kwargs: Any) -> Any:
         ours = not self.is_cuda and current() == recorder.thread and goes_to_device(args, kwargs)
         left = None

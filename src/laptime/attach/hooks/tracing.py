@@ -6,6 +6,8 @@ import sys
 from types import CodeType, FunctionType
 from typing import Any, Iterator
 
+from laptime.attach.hooks.frames import REPLACEMENTS
+
 
 def build_is_compiling() -> Any:
     """Return what tells, inside of torch.compile, that it traces; it is constant there."""
@@ -26,7 +28,7 @@ def keep_out() -> None:
     stays open to it: it is traced through, and is nothing then.
     """
     skip = _build_skip()
-    for code in _our_code() if skip else ():
+    for code in [*_our_code(), *REPLACEMENTS] if skip else ():
         if code.co_name != "__call__":
             skip(code)
 

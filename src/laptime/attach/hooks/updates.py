@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 from typing import Any, Callable, Dict
 
-from laptime.attach.hooks.frames import leave_no_frame
+from laptime.attach.hooks.frames import leave_no_frame, stands_for
 from laptime.attach.hooks.roots import MOST_DEPTH, Roots
 from laptime.attach.hooks.tracing import build_is_compiling
 from laptime.attach.ledger import After
@@ -41,7 +40,7 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
 
     original, current = torch.autograd.backward, threading.get_ident
 
-    @functools.wraps(original)
+    @stands_for(original)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         ours = current() == recorder.thread
         if ours:
@@ -63,7 +62,7 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
 
     of_inputs = torch.autograd.grad
 
-    @functools.wraps(of_inputs)
+    @stands_for(of_inputs)
     def grad(*args: Any, **kwargs: Any) -> Any:
         ours = current() == recorder.thread
         left = recorder.enter(Phase.BACKWARD) if ours else None
@@ -106,7 +105,7 @@ def _hook_creation(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> Non
 
     original, add = Optimizer.__init__, Optimizer.add_param_group
 
-    @functools.wraps(original)
+    @stands_for(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         place = caller_place()
         try:
@@ -118,7 +117,7 @@ def _hook_creation(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> Non
         _row_of(self, recorder, place)
         roots.optimizer_made(p for group in self.param_groups for p in group["params"])
 
-    @functools.wraps(add)
+    @stands_for(add)
     def add_param_group(self: Any, param_group: Any) -> None:
         try:
             add(self, param_group)
@@ -207,7 +206,7 @@ def _hook_scaler(recorder: Recorder) -> None:
 def _replace_step(scaler: Any, recorder: Recorder) -> None:
     original = scaler.step
 
-    @functools.wraps(original)
+    @stands_for(original)
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         ours = threading.get_ident() == recorder.thread
         row = _row_of(optimizer, recorder, None)
@@ -228,7 +227,7 @@ def _replace_step(scaler: Any, recorder: Recorder) -> None:
 def _replace_scale(scaler: Any, recorder: Recorder) -> None:
     original = scaler.scale
 
-    @functools.wraps(original)
+    @stands_for(original)
     def scale(self: Any, outputs: Any) -> Any:
         try:
             scaled = original(self, outputs)
@@ -265,7 +264,7 @@ def _charge(owner: Any, name: str, recorder: Recorder, phase: Phase, after: Afte
     if getattr(original, "_laptime", False):
         return
 
-    @functools.wraps(original)
+    @stands_for(original)
     def charged(*args: Any, **kwargs: Any) -> Any:
         if compiling():
             return original(*args, **kwargs)
@@ -280,5 +279,5 @@ def _charge(owner: Any, name: str, recorder: Recorder, phase: Phase, after: Afte
             if ours:
                 recorder.enter(after if type(left) is After else left)
 
-    charged._laptime = True  # type: ignore[attr-defined]
+    charged._laptime = True
     setattr(owner, name, charged)
