@@ -106,9 +106,9 @@ def end_like(returncode: int) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core file is enough
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError):  # SIGKILL has no handler to be set
         signal.signal(-returncode, signal.SIG_DFL)
-        os.kill(os.getpid(), -returncode)
+    os.kill(os.getpid(), -returncode)
     return 128 - returncode
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import Any, Callable, List, Optional
+
+from laptime.attach.hooks.tracing import leave_alone
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _EXACT = sys.version_info >= (3, 11)
@@ -23,16 +25,12 @@ _UNSEEN = os.path.join(_OURS, "importlib_bootstrap")
 does not count such frames (``warnings._is_internal_frame``, every version)."""
 
 
-REPLACEMENTS: List[CodeType] = []
-"""The code of everything that stands for a function of torch."""
-
-
 def stands_for(original: Any) -> Callable[[Any], Any]:
     """Return a decorator for what replaces a function of torch: warnings look through it."""
 
     def replace(function: Any) -> Any:
         function.__code__ = function.__code__.replace(co_filename=_UNSEEN)
-        REPLACEMENTS.append(function.__code__)
+        leave_alone(function.__code__)
         return functools.wraps(original)(function)
 
     return replace

@@ -43,7 +43,7 @@ def _hook_creation(loader_class: Any, recorder: Recorder, change: Change) -> Non
         except BaseException as error:
             leave_no_frame(error)
             raise
-        _index_of(self, recorder, place)
+        index_of(self, recorder, place)
 
     loader_class.__init__ = __init__
 
@@ -54,7 +54,7 @@ def _hook_passes(loader_class: Any, recorder: Recorder) -> None:
     @stands_for(original)
     def __iter__(self: Any) -> Any:  # noqa: N807
         recorder.before_pass()
-        place, index = caller_place(), _index_of(self, recorder, None)
+        place, index = caller_place(), index_of(self, recorder, None)
         one = recorder.loader_started(index, place)
         if one is not None:
             recorder.book.found.loader(index)["read_at"] = place
@@ -104,7 +104,7 @@ _ORIGINS: Any = weakref.WeakKeyDictionary()
 """Where the first loader of a dataset was made: a framework makes its own from the user's."""
 
 
-def _index_of(loader: Any, recorder: Recorder, place: Any) -> int:
+def index_of(loader: Any, recorder: Recorder, place: Any) -> int:
     """Return the number of a loader; one that was copied or unpickled is noted when it begins."""
     known = _INDICES.get(loader)
     if known is None:

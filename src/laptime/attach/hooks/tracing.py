@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import CodeType, FunctionType
-from typing import Any, Iterator
-
-from laptime.attach.hooks.frames import REPLACEMENTS
+from typing import Any, Callable, Iterator, List
 
 
 def build_is_compiling() -> Any:
@@ -24,24 +22,32 @@ def build_is_compiling() -> Any:
 def keep_out() -> None:
     """Ask torch.compile to leave our own functions alone where the script's code calls them.
 
-    It would otherwise take each for a piece of the script and compile it. The call of a root
-    stays open to it: it is traced through, and is nothing then.
+    It would otherwise take each for a piece of the script and compile it. What it inlines while it
+    traces is another matter: a root's call is traced through, and is nothing then.
     """
-    skip = _build_skip()
-    for code in [*_our_code(), *REPLACEMENTS] if skip else ():
-        if code.co_name != "__call__":
-            skip(code)
+    for code in _our_code():
+        leave_alone(code)
+
+
+def leave_alone(code: CodeType) -> None:
+    """Have the frames of some code run as they are, whatever traces around them."""
+    if not _SKIP:
+        _SKIP.append(_build_skip())
+    _SKIP[0](code)
+
+
+_SKIP: List[Callable[[CodeType], None]] = []
 
 
 def _build_skip() -> Any:
-    """Return what has a frame of some code run as it is; None where torch has no such thing."""
+    """Return torch's own word for that; a version that has none is left as it is."""
     from torch._C import _dynamo
 
     frames: Any = _dynamo.eval_frame
     if hasattr(frames, "skip_code"):  # until torch 2.6
         return frames.skip_code
     if not hasattr(frames, "set_code_exec_strategy"):
-        return None
+        return lambda _code: None
     action = frames._FrameAction
     strategy = frames._FrameExecStrategy(action.SKIP, action.DEFAULT)
     return lambda code: frames.set_code_exec_strategy(code, strategy)
