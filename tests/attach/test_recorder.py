@@ -2,6 +2,7 @@ import json
 import weakref
 from pathlib import Path
 
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,10 +63,10 @@ class Script:
         self.recorder.loader_ready(one, self.kept[-1])
         return one
 
-    def next(self, one, wait=2):
+    def next(self, one, wait=2, batch=None):
         self.recorder.fetching(one)
         self.spend(wait)
-        self.recorder.fetched(one, None)
+        self.recorder.fetched(one, batch)
 
     def end(self, one, wait=1):
         self.recorder.fetching(one)
@@ -341,6 +342,20 @@ def test_a_loader_that_was_looked_into_before_is_not_taken_for_the_epochs():
     script.train(0)
     (epoch,) = script.close()
     assert epoch["loader"] == 0
+
+
+def test_samples_that_were_looked_at_before_are_not_the_epochs():
+    script = Script()
+    batch = torch.zeros(32, 2)
+    looked = script.iter(1)
+    script.next(looked, batch=batch)
+    one = script.iter(0)
+    for _ in range(2):
+        script.next(one, batch=batch)
+        script.step()
+    script.end(one)
+    (epoch,) = script.close()
+    assert epoch["samples"] == 64
 
 
 def test_a_framework_that_reads_one_batch_ahead_keeps_its_last_step():

@@ -95,6 +95,10 @@ class Book:
             samples = self.found.samples_of(one.loader, batch)
             self._samples = None if samples is None else self._samples + samples
 
+    def forget_samples(self) -> None:
+        """What has been fetched since the last step was no part of one."""
+        self._samples = 0
+
     def forget_step(self) -> None:
         """What has been seen since the last step was no part of one."""
         self._samples, self._first = 0, None

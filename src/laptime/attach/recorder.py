@@ -85,6 +85,8 @@ class Recorder:
         self._settle(self.passes.left_for(loader))
         if not self.is_held:
             self.book.cut_window(self.timer)
+            if not self.passes.is_training:  # what was read before is no part of this pass
+                self.book.forget_samples()
         one = Pass(loader, self.ledger.snapshot(), place)
         if self.is_held:
             one.role = Role.COMPANION
