@@ -16,6 +16,7 @@ PUBLIC = [
     "DeviceError",
     "EpochRecord",
     "LaptimeError",
+    "LoopLedger",
     "ModelError",
     "Phase",
     "RunDirectory",
@@ -27,6 +28,7 @@ PUBLIC = [
     "__version__",
     "build_settings",
     "find_run",
+    "ledger",
     "resume",
     "train",
 ]

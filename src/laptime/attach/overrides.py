@@ -101,7 +101,7 @@ class Overrides:
             if id(module) not in self._compiled:
                 self._compiled[id(module)] = torch.compile(original.__get__(module))
             compiled = self._compiled[id(module)]
-            call = lambda _module, *a, **k: compiled(*a, **k)  # noqa: E731
+            call = lambda _module, *a, **k: compiled(*a, **k)  # noqa: E731 - one line
         if not self._asked.get("bf16"):
             return call(module, *args, **kwargs)
         device = next(module.parameters()).device.type

@@ -52,7 +52,7 @@ def _hook_passes(loader_class: Any, recorder: Recorder) -> None:
     original = loader_class.__iter__
 
     @stands_for(original)
-    def __iter__(self: Any) -> Any:  # noqa: N807
+    def __iter__(self: Any) -> Any:  # noqa: N807 - it replaces one
         recorder.before_pass()
         place, index = caller_place(), index_of(self, recorder, None)
         one = recorder.loader_started(index, place)
@@ -76,7 +76,7 @@ def _hook_batches(iterator_class: Any, recorder: Recorder) -> None:
     original, current = iterator_class.__next__, threading.get_ident
 
     @stands_for(original)
-    def __next__(self: Any) -> Any:  # noqa: N807
+    def __next__(self: Any) -> Any:  # noqa: N807 - it replaces one
         one = self.__dict__.get("_laptime_pass")
         if current() != recorder.thread:
             one = None

@@ -122,7 +122,7 @@ class Roots:
         compiling, modules = build_is_compiling(), self._modules
 
         @stands_for(original)
-        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - it replaces one
             if compiling():  # traced as part of something larger: nothing of ours is in there
                 return original(self, *args, **kwargs)
             row = rows.get(id(self))

@@ -106,7 +106,7 @@ def _hook_creation(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> Non
     original, add = Optimizer.__init__, Optimizer.add_param_group
 
     @stands_for(original)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it replaces one
         place = caller_place()
         try:
             original(self, *args, **kwargs)

@@ -22,7 +22,7 @@ def _let_recorder_in():
     if not home or not os.environ.get("LAPTIME_RUN"):
         return
     if sys.version_info < (3, 9):  # noqa: UP036 - any Python may come by
-        raise ImportError("it needs Python 3.9 or newer, and this is %d.%d" % sys.version_info[:2])  # noqa: UP031
+        raise ImportError("it needs Python 3.9 or newer, and this is %d.%d" % sys.version_info[:2])  # noqa: UP031 - the same
     import importlib
     import importlib.util
 
@@ -47,8 +47,8 @@ sys.path[:] = _without_us(sys.path)
 try:
     _let_recorder_in()
 except Exception as error:  # noqa: BLE001 - the script must run whatever ails the recorder
-    sys.stderr.write("laptime: the recorder could not enter this process (%s)\n" % error)  # noqa: UP031
+    sys.stderr.write("laptime: the recorder could not enter this process (%s)\n" % error)  # noqa: UP031 - the same
 # Whoever imports this takes what stands under the name afterwards, and hears what it raises: that
 # there is no such module, where the user has none.
 del sys.modules["sitecustomize"]
-import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401
+import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401 - the next of this name
