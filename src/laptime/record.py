@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
-from laptime.phase import LOADING, REMAINING, TRAINING, Phase
+from laptime.phase import LOADING, REMAINING, Phase
 from laptime.settings import Frozen
 from laptime.units import seconds
 
@@ -64,28 +64,51 @@ class DeviceTimes(Frozen):
     """What the host ledger charged inside windows; the naive stopwatch reads these."""
 
 
-class EpochRecord(Frozen):
-    """What one epoch left behind: raw measurements, no summaries.
+class TimedSteps(Frozen):
+    """Some steps in a row of one epoch, and where their time went: raw, no summaries."""
+
+    epoch: int
+    steps: int
+    wall_ns: Nanoseconds
+    phases_ns: PhasesNs
+    device_ns: DeviceTimes | None = None
+
+    @property
+    def loading_ns(self) -> int:
+        """Exposed wait for data: on a device, waits that it did not hide."""
+        return self.outside_ns(*LOADING) + (self.device_ns.stall_ns if self.device_ns else 0)
+
+    @property
+    def other_ns(self) -> int:
+        """Evaluation, checkpoints, logging and the rest; on a device, outside of windows."""
+        return self.outside_ns(*REMAINING)
+
+    @property
+    def training_ns(self) -> int:
+        """All else: transfer, forward, backward, optimizer and waits for the device.
+
+        Waits that a busy device hid count here.
+        """
+        return self.wall_ns - self.loading_ns - self.other_ns
+
+    def outside_ns(self, *phases: Phase) -> int:
+        """Return the host's time in some phases, without what lies inside a device's windows."""
+        inside = self.device_ns.host_phases_ns if self.device_ns else dict.fromkeys(Phase, 0)
+        return sum(self.phases_ns[phase] - inside[phase] for phase in phases)
+
+
+class EpochTimes(TimedSteps):
+    """A whole epoch, or what there was of it: its times, its loss, and what to make of them.
 
     Raises:
         ValueError: The phases do not sum to the wall time; such an epoch cannot be stored.
     """
 
     epoch: Annotated[int, Field(ge=1)]
-    samples: Annotated[int, Field(ge=0)]
     steps: Annotated[int, Field(ge=0)]
     loss: float | None
-    """Mean training loss over all samples, each batch weighed by its size; null when not finite."""
-    correct: Annotated[int, Field(ge=0)]
-    test_loss: float | None = None
-    test_correct: int | None = None
-    test_samples: int | None = None
-    wall_ns: Nanoseconds
-    phases_ns: PhasesNs
+    """Mean training loss; null when not finite. Of ours each batch is weighed by its size."""
     mode: Mode
-    device_ns: DeviceTimes | None = None
-    segments: Annotated[int, Field(ge=1)] = 1
-    """Pieces this epoch was run in; more than 1 after a resume, and then left out of means."""
     cold: bool = False
     """The first of its process: it pays for what later ones find ready."""
     complete: bool = True
@@ -100,6 +123,39 @@ class EpochRecord(Frozen):
         return self
 
     @property
+    def is_whole(self) -> bool:
+        """Whether a mean over epochs may rest on it."""
+        return self.complete
+
+    def document(self) -> dict[str, Any]:
+        """Return the epoch with its derived columns, as printed by ``--json``."""
+        timed = self.mode != "off"
+        return {
+            **self.model_dump(mode="json"),
+            "loading_s": seconds(self.loading_ns) if timed else None,
+            "training_s": seconds(self.training_ns) if timed else None,
+            "other_s": seconds(self.other_ns) if timed else None,
+            "total_s": seconds(self.wall_ns),
+        }
+
+
+class EpochRecord(EpochTimes):
+    """What one epoch of ours left behind."""
+
+    samples: Annotated[int, Field(ge=0)]
+    correct: Annotated[int, Field(ge=0)]
+    test_loss: float | None = None
+    test_correct: int | None = None
+    test_samples: int | None = None
+    segments: Annotated[int, Field(ge=1)] = 1
+    """Pieces this epoch was run in; more than 1 after a resume, and then left out of means."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was run in one piece."""
+        return self.segments == 1
+
+    @property
     def accuracy(self) -> float:
         """Fraction of training samples that the step's own weights got right, before the update."""
         return self.correct / self.samples if self.samples else 0.0
@@ -112,60 +168,25 @@ class EpochRecord(Frozen):
         return self.test_correct / self.test_samples
 
     @property
-    def loading_ns(self) -> int:
-        """Exposed wait for data: on a device, waits that it did not hide."""
-        device = self.device_ns
-        if device is None:
-            return sum(self.phases_ns[phase] for phase in LOADING)
-        edges = sum(self.phases_ns[phase] - device.host_phases_ns[phase] for phase in LOADING)
-        return edges + device.stall_ns
-
-    @property
-    def other_ns(self) -> int:
-        """Evaluation, checkpoints, logging and the rest; on a device, outside of windows."""
-        inside = self.device_ns.host_phases_ns if self.device_ns else dict.fromkeys(Phase, 0)
-        return sum(self.phases_ns[phase] - inside[phase] for phase in REMAINING)
-
-    @property
-    def training_ns(self) -> int:
-        """Transfer, forward, backward, optimizer and waits for the device.
-
-        On a device it is what remains of the wall: waits that a busy device hid count here.
-        """
-        if self.device_ns is None:
-            return sum(self.phases_ns[phase] for phase in TRAINING)
-        return self.wall_ns - self.loading_ns - self.other_ns
-
-    @property
     def samples_per_s(self) -> float:
         """Throughput over the whole epoch."""
         return self.samples / seconds(self.wall_ns) if self.wall_ns else 0.0
 
     def document(self) -> dict[str, Any]:
         """Return the record with its derived columns, as printed by ``--json``."""
-        timed = self.mode != "off"
-        return {
-            **self.model_dump(mode="json"),
+        derived = {
             "accuracy": self.accuracy,
             "test_accuracy": self.test_accuracy,
-            "loading_s": seconds(self.loading_ns) if timed else None,
-            "training_s": seconds(self.training_ns) if timed else None,
-            "other_s": seconds(self.other_ns) if timed else None,
-            "total_s": seconds(self.wall_ns),
             "samples_per_s": self.samples_per_s,
         }
+        return {**super().document(), **derived}
 
 
-class WindowRecord(Frozen):
-    """Some steps in a row: raw samples from which shares and intervals are computed."""
+class WindowRecord(TimedSteps):
+    """Steps between two readings of the ledger: what shares and intervals are computed from."""
 
-    epoch: int
     first_step: int
     """1-based within the epoch."""
-    steps: int
-    wall_ns: Nanoseconds
-    phases_ns: PhasesNs
-    device_ns: DeviceTimes | None = None
 
 
 class StepRecord(Frozen):

@@ -23,8 +23,8 @@ from laptime.units import seconds
 Outcome = Literal["completed", "diverged", "failed", "out_of_memory", "timed_out", "killed"]
 """How a replicate ended; each is recorded, and only completed ones are averaged."""
 
-Stage = Literal["main", "scout", "confirmation"]
-"""Search, declared comparison, or the recommended arm on fresh blocks."""
+Stage = Literal["main", "scout", "together", "confirmation"]
+"""Declared comparison, search, what was found at once, or the recommended arm on fresh blocks."""
 
 Design = Literal["turns", "sequential"]
 """Arms of a block side by side taking turns, or one after another."""
@@ -120,6 +120,8 @@ class Replicate(Frozen):
     """Memory of the workers: proportional set size, shared pages divided by their users."""
     first_losses: tuple[float | None, ...] = ()
     """Of the first steps, before any turn: arms of the same work must agree in them."""
+    losses: tuple[float | None, ...] = ()
+    """Of every step, where the process was asked for them; None where not finite."""
     environment: EnvironmentRecord | None = None
     parameters: int = 0
     data_sha256: str | None = None

@@ -9,7 +9,7 @@ import shutil
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -49,6 +49,22 @@ _KIND, _MARKER = "run", "status.json"
 """What a run is called in errors, and the file that every run has."""
 
 
+class Owner(Protocol):
+    """A process that wrote down who it is."""
+
+    @property
+    def host(self) -> str:
+        """Where it runs."""
+
+    @property
+    def process(self) -> int:
+        """Its number."""
+
+    @property
+    def process_started_s(self) -> float:
+        """When it was created, in seconds since the epoch: numbers are used again."""
+
+
 class StatusRecord(Frozen):
     """What changes during a run: written whenever it does."""
 
@@ -63,7 +79,6 @@ class StatusRecord(Frozen):
     host: str
     process: int
     process_started_s: float
-    """When the process was created, in seconds since the epoch: process numbers are used again."""
 
 
 class RunDirectory:
@@ -97,7 +112,7 @@ class RunDirectory:
         """Replace the status."""
         reason = printable(status.reason) if status.reason else None
         document = {**status.model_dump(mode="json", exclude={"reason"}), "reason": reason}
-        write_json(self.path / "status.json", document)
+        write_json(self.path / _MARKER, document)
 
     def append_steps(self, rows: Sequence[StepRecord]) -> None:
         """Add steps, in order; :meth:`sync_logs` makes them durable."""
@@ -148,9 +163,7 @@ class RunDirectory:
 
     def silent_s(self) -> float:
         """Return the seconds since anything was written about the run."""
-        paths = [self.path / "status.json", self.steps, self.epochs]
-        written_s = max((p.stat().st_mtime for p in paths if p.exists()), default=0.0)
-        return max(0.0, calendar_now().timestamp() - written_s)
+        return silence_s(self.path / _MARKER, self.steps, self.epochs)
 
     def read_data(self) -> DataRecord:
         """Read what the run was trained on."""
@@ -199,18 +212,23 @@ class RunDirectory:
 
 def new_status() -> StatusRecord:
     """Return the status of a run that this process is beginning."""
-    return StatusRecord(
-        host=socket.gethostname(),
-        process=os.getpid(),
-        process_started_s=psutil.Process().create_time(),
-    )
+    return StatusRecord(**this_process())
 
 
-def is_alive(status: StatusRecord, silent_s: float = 0.0) -> bool:
+def this_process() -> dict[str, Any]:
+    """Return what an :class:`Owner` says of itself, for this process."""
+    return {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "process_started_s": psutil.Process().create_time(),
+    }
+
+
+def is_alive(status: Owner, silent_s: float = 0.0) -> bool:
     """Return whether the process that wrote the status still runs, as far as this host can tell.
 
     Args:
-        status: What it wrote.
+        status: What it wrote of itself.
         silent_s: How long its run has written nothing: all there is to go by on another host.
     """
     if status.host != socket.gethostname():
@@ -226,17 +244,28 @@ def is_alive(status: StatusRecord, silent_s: float = 0.0) -> bool:
     return bool(abs(started_s - status.process_started_s) < 30)
 
 
+def silence_s(*paths: Path) -> float:
+    """Return the seconds since any of some files was written."""
+    written_s = max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
+    return max(0.0, calendar_now().timestamp() - written_s)
+
+
 def create_run(runs_dir: Path, model: str) -> RunDirectory:
     """Create a run directory with a name of its own.
 
     Raises:
         StoreError: The disk refuses.
     """
-    word = re.sub(r"[^a-z0-9]+", "-", Path(model).name.lower()).strip("-")[:40]
-    stamp = calendar_now().strftime("%Y-%m-%dT%H-%M-%S")
-    run = RunDirectory(runs_dir / f"{stamp}_{word}_{secrets.token_hex(3)}")
+    run = RunDirectory(runs_dir / new_name(model))
     make_directory(run.checkpoints)
     return run
+
+
+def new_name(subject: str) -> str:
+    """Return a name that no other run has: when it began, a word of what it is, random digits."""
+    word = re.sub(r"[^a-z0-9]+", "-", Path(subject).name.lower()).strip("-")[:40]
+    stamp = calendar_now().strftime("%Y-%m-%dT%H-%M-%S")
+    return f"{stamp}_{word}_{secrets.token_hex(3)}"
 
 
 def check_free_space(directory: Path, needed_bytes: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from tests.report.labs import inspection, lab
+from tests.report.scripts import FACTS, LOADER, MS, place, process, script
 from tests.report.studies import (
     Learning,
     batchnorm_record,
@@ -18,11 +19,14 @@ from tests.report.test_run import epoch, record
 
 from laptime.record import RunRecord
 from laptime.report.charts.run import run_figures
+from laptime.report.charts.script import script_figures
 from laptime.report.charts.study import study_figures
 from laptime.report.comparisons.document import contrast_document
 from laptime.report.document import Document, Source, Stamp
-from laptime.report.documents import run_document, study_document
+from laptime.report.documents import run_document, script_document, study_document
 from laptime.report.lab import lab_document, lab_figures
+from laptime.script import ScriptRecord
+from laptime.statistics.script_sides import contrast_scripts
 from laptime.study import StudyRecord
 
 MARKUP = (
@@ -106,6 +110,30 @@ def hostile_run(text: str) -> RunRecord:
     )
 
 
+def hostile_script(text: str) -> ScriptRecord:
+    where = {"place": {**place(1), "path": text, "text": text}}
+    named = {"class": text, **where}
+    facts = {
+        **dict.fromkeys(("python", "executable", "torch", "cwd", "device_name"), text),
+        "argv": [text],
+        "loaders": [{**LOADER, **named, "dataset": text}],
+        "roots": [{**FACTS["roots"][0], **named, "kind": text}],
+        "optimizers": [{**FACTS["optimizers"][0], **named, "stepped_at": where["place"]}],
+        "syncs": [{**where, "what": text, "count": 800, "ns": 9}],
+        "saves": [{**where, "count": 8, "ns": 9}],
+        "evaluations": [{**where, "passes": 8, "ns": 9}],
+        "other": [{**where, "after": "optimizer", "ns": 9}],
+        "missing": [{"boundary": "forward", "reason": text}],
+        "notes": [text],
+        "workers": {"samples": 1, "batches": 1, "getitem_ns": MS,
+                    "transforms": [{"name": text, "ns": MS}]},
+    }  # fmt: skip
+    status = {"command": [text, text], "cwd": text, "host": text, "reason": text,
+              "status": "failed", "exit_status": 1}  # fmt: skip
+    found = script(process(facts), status, others=(process(facts),))
+    return found.model_copy(update={"id": text, "directory": f"runs/{text}"})
+
+
 def hostile_studies(text: str) -> list[StudyRecord]:
     machine = {"device_name": text, "cpu": text, "torch": text}
     norms = {name: [[text, 0.1], ["fine", 0.2]] for name in ("batch", "none")}
@@ -137,6 +165,9 @@ def hostile_documents(text: str, *, drawn: bool) -> list[Document]:
         study_document(study, study_figures(study) if drawn else (), sources)
         for study in hostile_studies(text)
     ]
+    named = hostile_script(text)
+    found.append(script_document(named, script_figures(named) if drawn else (), sources))
+    found.append(contrast_document(contrast_scripts(named, named)))
     sides = {"id": text, "directory": text}
     given = contrast()
     changed = {"a": given.a.model_copy(update=sides), "b": given.b.model_copy(update=sides)}

@@ -13,6 +13,7 @@ from laptime.cli.options import JSON, RUNS_DIR
 from laptime.errors import SettingsError, StoreError
 from laptime.record import RunRecord
 from laptime.report.comparisons.contrast import render_contrast
+from laptime.script_store import ScriptDirectory, is_script, list_scripts
 from laptime.statistics.contrast import (
     QUANTITIES,
     TIMES,
@@ -28,25 +29,35 @@ from laptime.statistics.requirement import (
     Requirement,
     outcome_of,
 )
+from laptime.statistics.script_sides import contrast_scripts
 from laptime.statistics.sides import StudyEvidence, find_arm, on_fresh_blocks
 from laptime.store import RunDirectory, is_run, list_runs
 from laptime.study_store import StudyDirectory, is_study, list_studies
 
 NOT_MEASURABLE = 3
 
+Found = RunDirectory | StudyDirectory | ScriptDirectory
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a word of the command line means: a run, a study, or one arm of a study."""
+    """What a word of the command line means: a run, a script's run, a study, or one arm of one."""
 
     word: str
-    found: RunDirectory | StudyDirectory
+    found: Found
     arm: str | None = None
 
     @property
     def kind(self) -> str:
         """What it is, in a word."""
-        return "study" if isinstance(self.found, StudyDirectory) else "run"
+        return _KINDS[type(self.found)]
+
+
+_KINDS: dict[type, str] = {
+    RunDirectory: "run",
+    StudyDirectory: "study",
+    ScriptDirectory: "script's run",
+}
 
 
 def compare_command(
@@ -97,7 +108,7 @@ def find_named(runs_dir: Path, word: str) -> Named:
     places = [place for place, character in enumerate(word) if character == ":"]
     for place in places if not found else ():
         found = _found(runs_dir, word[:place])
-        if len(found) == 1 and isinstance(found[0], RunDirectory):
+        if len(found) == 1 and not isinstance(found[0], StudyDirectory):
             raise StoreError(f"{found[0].id} is a run, and only studies have arms. Use its name.")
         if len(found) == 1:
             return Named(word, found[0], word[place + 1 :])
@@ -115,7 +126,7 @@ def find_named(runs_dir: Path, word: str) -> Named:
     )
 
 
-def _found(runs_dir: Path, word: str) -> Sequence[RunDirectory | StudyDirectory]:
+def _found(runs_dir: Path, word: str) -> Sequence[Found]:
     """Return what has this path or name; else what has a name that begins or ends so."""
     if not word:
         return []
@@ -124,8 +135,10 @@ def _found(runs_dir: Path, word: str) -> Sequence[RunDirectory | StudyDirectory]
         return [StudyDirectory(path.resolve())]
     if is_run(path):
         return [RunDirectory(path.resolve())]
-    everything: list[RunDirectory | StudyDirectory]
-    everything = [*list_runs(runs_dir), *list_studies(runs_dir)]
+    if is_script(path):
+        return [ScriptDirectory(path.resolve())]
+    everything: list[Found]
+    everything = [*list_runs(runs_dir), *list_studies(runs_dir), *list_scripts(runs_dir)]
     return [one for one in everything if one.id == word] or [
         one for one in everything if one.id.startswith(word) or one.id.endswith(word)
     ]
@@ -145,6 +158,10 @@ def contrast_of(a: Named, b: Named, quantity: Quantity, *, uncontrolled: bool) -
         _refuse_the_same(a, b)
         records = a.found.read_record(), b.found.read_record()
         return contrast_runs(*records, quantity, uncontrolled=uncontrolled)
+    if isinstance(a.found, ScriptDirectory) and isinstance(b.found, ScriptDirectory):
+        _refuse_the_same(a, b)
+        scripts = a.found.read_record(), b.found.read_record()
+        return contrast_scripts(*scripts, quantity, uncontrolled=uncontrolled)
     first = read_study(a.found)
     # Read once where both name one study, by a path and by its name for example.
     studies = first, first if _same_place(a, b) else read_study(b.found)
@@ -172,7 +189,7 @@ def _refuse_the_same(a: Named, b: Named, arm_a: str = "", arm_b: str = "") -> No
         raise SettingsError(f"A and B are the same: {a.found.id}{arm}. Name two.")
 
 
-def read_study(directory: RunDirectory | StudyDirectory) -> StudyEvidence:
+def read_study(directory: Found) -> StudyEvidence:
     """Read all that a study's directory holds.
 
     Raises:
@@ -221,8 +238,9 @@ def _first_run(directory: StudyDirectory, names: Sequence[str]) -> RunRecord | N
 _HELP = """Hold two runs, two studies or two arms against each other.
 
 A is the candidate and B the baseline: the ratio is time of A / time of B, and the verdict speaks of
-A. Each is a directory, a name in --runs-dir, or its beginning or end; STUDY:ARM is one arm of a
-study, STUDY alone its baseline arm.
+A. Runs are those of `laptime train`, or those of scripts by `laptime run`. Each is a directory, a
+name in --runs-dir, or its beginning or end; STUDY:ARM is one arm of a study, STUDY alone its
+baseline arm.
 
 Two arms of one study are paired by block. The same question in two studies, before and after a
 change for example, is compared by Welch's test, and only on a machine that is the same. Two single
@@ -255,8 +273,8 @@ command = click.Command(
             type=click.Choice(QUANTITIES),
             default="epoch",
             show_default=True,
-            help="What is compared: times of an epoch, or the last epoch's training accuracy or "
-            "loss over seeds.",
+            help="What is compared: times of an epoch or a step, or the last epoch's training "
+            "accuracy or loss over seeds.",
         ),
         click.Option(["--require"], type=click.Choice(REQUIREMENTS), help=_REQUIRE),
         click.Option(

@@ -12,6 +12,7 @@ from laptime.cli.options import RUNS_DIR
 from laptime.errors import SettingsError, StoreError
 from laptime.files import with_name
 from laptime.lab_store import LabDirectory, find_lab, is_lab, list_labs
+from laptime.script_store import ScriptDirectory, list_scripts
 from laptime.store import RunDirectory, list_runs
 from laptime.studies.reread import reread_study
 from laptime.study_store import StudyDirectory, list_studies
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "markdown", "text")
 
-Found = LabDirectory | RunDirectory | StudyDirectory
+Found = LabDirectory | RunDirectory | StudyDirectory | ScriptDirectory
 
 
 def report_command(
@@ -80,14 +81,14 @@ def documented(
 
 
 def find_reported(name: str | None, runs_dir: Path) -> Found:
-    """Return the lab, the study or the run of a name; without one, what is newest.
+    """Return the lab, the study, the run or the script's run of a name; without one, the newest.
 
     Raises:
         StoreError: There is none, or more than one.
     """
     if name is None:
-        everything: list[Found]
-        everything = [*list_runs(runs_dir), *list_studies(runs_dir), *list_labs(runs_dir)]
+        everything: list[Found] = [*list_runs(runs_dir), *list_scripts(runs_dir)]
+        everything += [*list_studies(runs_dir), *list_labs(runs_dir)]
         if not everything:
             raise StoreError(
                 f"{runs_dir} holds nothing to report. `laptime train` makes a run; --runs-dir "
@@ -126,6 +127,13 @@ def document_of(found: Found, *, drawn: bool, place: Path | None = None) -> Docu
 
             study = reread_study(found)
             return documents.study_document(study, study_figures(study) if drawn else (), sources)
+        case ScriptDirectory():
+            from laptime.report.charts.script import script_figures
+
+            script = found.read_record()
+            return documents.script_document(
+                script, script_figures(script) if drawn else (), sources
+            )
         case _:
             from laptime.report.charts.run import run_figures
 
@@ -142,15 +150,18 @@ def raw_files(found: Found) -> list[Path]:
         case StudyDirectory():
             plans = sorted(found.path.glob("plan*.json"))
             return [*plans, found.blocks, found.trained, found.path / "aside.json"]
+        case ScriptDirectory():
+            names = ("recorder.json", "epochs.jsonl", "steps.jsonl", "windows.jsonl")
+            return [path / name for path in found.process_paths() for name in names]
         case _:
             return [found.epochs, found.steps, found.windows]
 
 
 _HELP = """Write what was measured as one page, report.html, and as Markdown with SVG files.
 
-NAME is a run, a study or a lab: a directory, a name in --runs-dir, or its beginning or end; without
-one it is the newest. With two names it is their comparison. The page loads nothing from elsewhere.
-Nothing is measured: equal samples give equal files.
+NAME is a run, of a script too, a study or a lab: a directory, a name in --runs-dir, or how that
+begins or ends; without one it is the newest. With two names it is their comparison. The page loads
+nothing from elsewhere. Nothing is measured: equal samples give equal files.
 """
 
 command = click.Command(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from laptime.record import RunRecord
+from laptime.record import EpochTimes, RunRecord, TimedSteps
 from laptime.report.runs.epochs import epoch_ranges, mean_columns_s
 from laptime.report.runs.findings import steady_epochs
 from laptime.report.studies import workers as worker_study
@@ -29,18 +29,26 @@ def run_answer(record: RunRecord) -> str:
     """Say how long an epoch takes and what part of it is loading, training, other."""
     if not record.epochs:
         return f"No epoch was finished: the run is {record.status.replace('_', ' ')}."
-    epochs = steady_epochs(record.epochs)
-    *parts, whole = mean_columns_s(epochs)
+    return epochs_answer(steady_epochs(record.epochs))
+
+
+def epochs_answer(epochs: Sequence[EpochTimes]) -> str:
+    """Say the same of some epochs."""
+    whole = mean_columns_s(epochs)[-1]
     what = f"Epoch {epoch_ranges(epochs)} takes" if len(epochs) == 1 else "An epoch takes"
     mean = f", the mean of epochs {epoch_ranges(epochs)}" if len(epochs) > 1 else ""
     text = f"{what} {render_duration(whole)}{mean}"
     if epochs[0].mode == "off" or not whole:
         return f"{text}; its parts were not timed."
-    shares = [
-        f"{render_share(part / whole)} {name}"
-        for part, name in zip(parts, ("loading", "training", "other"), strict=True)
-    ]
-    return f"{text}: {listed(shares)}."
+    return f"{text}: {column_shares(epochs)}."
+
+
+def column_shares(pieces: Sequence[TimedSteps]) -> str:
+    """Return what part of some time is loading, training, other."""
+    *parts, whole = mean_columns_s(pieces)
+    names = ("loading", "training", "other")
+    words = [f"{render_share(p / whole)} {name}" for p, name in zip(parts, names, strict=True)]
+    return listed(words)
 
 
 def learned_answer(record: RunRecord) -> str:

@@ -7,7 +7,7 @@ from laptime.report.answers import run_answer, study_answer
 from laptime.report.charts.style import Figure
 from laptime.report.document import Section
 from laptime.report.runs import run
-from laptime.report.runs.epochs import best_words, epochs_left_out, epochs_table
+from laptime.report.runs.epochs import best_words, epochs_table, left_out_words
 from laptime.report.runs.findings import train_command
 from laptime.report.studies import study
 from laptime.report.studies.tables import TABLES
@@ -33,7 +33,8 @@ def run_section(record: RunRecord, figures: tuple[Figure, ...] = ()) -> Section:
     """Return the section of a run."""
     blocks: list[Block] = []
     if record.epochs:
-        blocks += [epochs_table(record), *_left_out(record), Prose(_sentence(best_words(record)))]
+        notes = filter(None, (left_out_words(record.epochs), best_words(record)))
+        blocks += [epochs_table(record), *(Prose(_sentence(note)) for note in notes)]
         blocks += [_named(block) for block in run.ledger_blocks(record)]
     return Section(
         slug="run",
@@ -50,12 +51,6 @@ def run_section(record: RunRecord, figures: tuple[Figure, ...] = ()) -> Section:
         command=train_command(record),
         record=record.directory,
     )
-
-
-def _left_out(record: RunRecord) -> list[Block]:
-    left_out = epochs_left_out(record)
-    text = f"{left_out} epochs are not shown; epochs.jsonl has all of them."
-    return [Prose(text)] if left_out else []
 
 
 def _named(block: Block) -> Block:

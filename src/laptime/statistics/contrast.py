@@ -41,11 +41,12 @@ from laptime.statistics.summary import Quantity as TimeName
 from laptime.statistics.summary import block_log_ratios, value_of
 from laptime.study import SCHEMA, Comparison, Refusal, VerdictWord
 
-Quantity = Literal["epoch", "loading", "training", "accuracy", "loss"]
+Quantity = Literal["epoch", "step", "loading", "training", "accuracy", "loss"]
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
 TIMES: Mapping[str, TimeName] = {
     "epoch": "epoch_s",
+    "step": "step_s",
     "loading": "loading_s",
     "training": "training_s",
 }
@@ -138,12 +139,17 @@ def contrast_runs(
         quantity: What is compared.
         uncontrolled: Whether a ratio is given where conditions differ.
     """
-    sides, timed = (run_side(a), run_side(b)), quantity in TIMES
+    return contrast_sides((run_side(a), run_side(b)), quantity, uncontrolled=uncontrolled)
+
+
+def contrast_sides(sides: tuple[Side, Side], quantity: Quantity, *, uncontrolled: bool) -> Contrast:
+    """Return the same of two sides, each of which is a single run."""
+    timed = quantity in TIMES
     unlike = conditions_differ(*sides, TIME_CONDITIONS if timed else LEARNING_CONDITIONS)
     settings = settings_differ(*sides)
     refused = environment_differs(sides[1], unlike)
     for label, side in zip("AB", sides, strict=True):
-        refused += run_objections(label, side, timed=timed, split=timed and quantity != "epoch")
+        refused += run_objections(label, side, TIMES.get(quantity))
     found = Judgement(_of_single_runs(*sides, quantity), 1, 1)
     # Where a run is useless by itself, more of them are not the next step.
     is_next = all(refusal.code in UNCONTROLLED for refusal in refused)
@@ -201,7 +207,7 @@ def contrast_arms(
     refused = environment_differs(sides[1], unlike)
     if timed and not same_study:
         refused += machine_changed(*sides, b.plan.zone)
-    refused += arm_objections(a, b, timed=timed, split=timed and quantity != "epoch")
+    refused += arm_objections(a, b, timed=timed, split=quantity in {"loading", "training"})
     concluded = _concluded(_judged(a, b, quantity), refused, uncontrolled=uncontrolled)
     withheld = concluded["verdict"] == "not measurable"
     return Contrast(

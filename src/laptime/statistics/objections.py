@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from laptime.statistics.refusals import refusals
 from laptime.statistics.sides import DEVICE, ArmEvidence, Difference, Side
+from laptime.statistics.summary import Quantity as TimeName
 from laptime.statistics.summary import not_measurable
 from laptime.study import Comparison, Refusal
 from laptime.timing.noise import QUIET
@@ -34,7 +35,7 @@ def environment_differs(b: Side, found: Sequence[Difference]) -> list[Refusal]:
     shown = [f"{d.name} {d.a or 'none'} against {d.b or 'none'}" for d in found]
     more = len(shown) - _MOST_DIFFERENCES
     listed = "; ".join(shown[:_MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-    if {d.name for d in found} <= set(DEVICE) and b.arm is None:
+    if {d.name for d in found} <= set(DEVICE) and b.arm is None and b.command is None:
         remedy = f"`laptime study devices {_like(b)}` times both devices side by side"
     else:
         remedy = "Measure both on one machine, with one installation and one copy of the data"
@@ -64,26 +65,27 @@ def _apart(a: float, b: float) -> float:
     return math.expm1(abs(math.log(a / b)))
 
 
-def run_objections(label: str, side: Side, *, timed: bool, split: bool) -> list[Refusal]:
+def run_objections(label: str, side: Side, time: TimeName | None) -> list[Refusal]:
     """Refuse a run that ended badly, has no epoch to compare, or did not time what is asked for.
 
     Args:
         label: A or B.
         side: The run.
-        timed: Whether times are compared, not what was learned.
-        split: Whether the time asked for is a part of an epoch.
+        time: Which of its times is compared; None: what was learned is.
     """
     found = []
     if side.status in _ENDS:
         why = f": {side.reason}" if side.reason else ""
         evidence = f"{label} {side.status.replace('_', ' ')}{why}."
         found.append((side.status, evidence, f"{_ENDS[side.status]}."))
-    if timed and side.epoch_s is None:
+    steady = side.step_s if time == "step_s" else side.epoch_s
+    if time and steady is None:
         evidence = f"{label} has no epoch that is whole, in one piece and not the cold first one."
-        found.append(("no_steady_state", evidence, "Train for two epochs or more."))
-    elif split and side.loading_s is None:
+        or_step = ", or compare --quantity step" if side.step_s else ""
+        found.append(("no_steady_state", evidence, f"Train for two epochs or more{or_step}."))
+    elif time in {"loading_s", "training_s"} and side.loading_s is None:
         found.append(("timing_off", f"The timing of {label} was off.", "Use --timing auto."))
-    if not timed and side.status in {"interrupted", "running"}:
+    if not time and side.status in {"interrupted", "running"} and side.command is None:
         evidence = f"{label} has {len(side.epochs)} of {side.settings['epochs']} epochs."
         remedy = f"`laptime train --resume {shlex.quote(side.directory)}` goes on with it."
         found.append(("incomplete", evidence, remedy))
@@ -126,7 +128,10 @@ def single_runs(a: Side, b: Side, differing: Sequence[Difference], *, timed: boo
         "there is one of each, the epochs of a run are not independent, and fresh processes of the "
         "same settings differ too."
     )
-    remedy = _deciding_study(a, b, {d.name: (d.a, d.b) for d in differing}, timed=timed)
+    if b.command is not None:
+        remedy = f"`laptime tune -- {b.command}` holds settings against each other in turns."
+    else:
+        remedy = _deciding_study(a, b, {d.name: (d.a, d.b) for d in differing}, timed=timed)
     return [Refusal(code="single_runs", evidence=evidence, next=remedy)]
 
 

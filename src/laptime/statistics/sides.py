@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from laptime.errors import SettingsError
-from laptime.record import EnvironmentRecord, EpochRecord, RunRecord
+from laptime.record import EnvironmentRecord, EpochTimes, RunRecord
 from laptime.replicate import Block, Design, NoiseRecord, Replicate, Stage, TrainedReplicate
 from laptime.settings import Frozen, suggestion
 from laptime.statistics.accuracy import ZONES, last_values
@@ -58,8 +58,12 @@ class Side(Frozen):
     settings: Mapping[str, Any]
     conditions: Mapping[str, Any] = Field(default_factory=dict)
     git_sha: str | None = None
-    epochs: tuple[EpochRecord, ...] = ()
+    command: str | None = None
+    """Of a script; it stands for settings that nobody but the script knows."""
+    epochs: tuple[EpochTimes, ...] = ()
     """Of a run; an arm has blocks."""
+    step_s: Estimate | None = None
+    """Of a run: steady wall time over steps."""
     epoch_s: Estimate | None = None
     loading_s: Estimate | None = None
     training_s: Estimate | None = None
@@ -82,9 +86,9 @@ class Side(Frozen):
     clock_mhz: float | None = None
 
     @property
-    def steady(self) -> list[EpochRecord]:
+    def steady(self) -> list[EpochTimes]:
         """The epochs that may be compared: whole, in one piece, not the first of a process."""
-        return [e for e in self.epochs if e.complete and e.segments == 1 and not e.cold]
+        return [e for e in self.epochs if e.complete and e.is_whole and not e.cold]
 
     def document(self) -> dict[str, Any]:
         """Return what is printed of it as JSON."""
@@ -106,12 +110,20 @@ def run_side(record: RunRecord) -> Side:
         ),
         git_sha=record.environment.git_sha,
         epochs=record.epochs,
-        loss=_once(last.loss if last and last.complete else None),
-        accuracy=_once(last.accuracy if last and last.complete else None),
+        loss=once(last.loss if last and last.complete else None),
+        accuracy=once(last.accuracy if last and last.complete else None),
         outcomes={record.status: 1},
     )
+    return with_means(side)
+
+
+def with_means(side: Side) -> Side:
+    """Return a single run with the means of its steady epochs."""
     timed = [epoch for epoch in side.steady if epoch.mode != "off"]
+    steps = sum(epoch.steps for epoch in side.steady)
+    wall_s = seconds(sum(epoch.wall_ns for epoch in side.steady))
     times = {
+        "step_s": side.step_s or once(wall_s / steps if steps else None),
         "epoch_s": _once_s([epoch.wall_ns for epoch in side.steady]),
         **{
             f"{name}_s": _once_s([getattr(epoch, f"{name}_ns") for epoch in timed])
@@ -122,10 +134,10 @@ def run_side(record: RunRecord) -> Side:
 
 
 def _once_s(durations_ns: list[int]) -> Estimate | None:
-    return _once(seconds(sum(durations_ns)) / len(durations_ns) if durations_ns else None)
+    return once(seconds(sum(durations_ns)) / len(durations_ns) if durations_ns else None)
 
 
-def _once(value: float | None) -> Estimate | None:
+def once(value: float | None) -> Estimate | None:
     """Return the value of a single run: epochs of one process are no replicates of each other."""
     return None if value is None else Estimate(estimate=value, low=None, high=None, n=1)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from laptime.phase import LOADING, TRAINING, Phase
-from laptime.record import EpochRecord, RunRecord
+from laptime.record import EpochTimes, RunRecord, TimedSteps
 from laptime.report.charts.style import (
     COLOURS,
     HEIGHT,
@@ -36,22 +36,25 @@ def run_figures(record: RunRecord) -> tuple[Figure, ...]:
     """Return the figures of a run; none where no epoch was timed."""
     if not record.epochs or record.epochs[0].mode == "off":
         return ()
-    figures = [_ledger(record)]
-    return (*figures, _epochs(record)) if len(record.epochs) > 1 else tuple(figures)
+    machine, epochs = record.environment, steady_epochs(record.epochs)
+    words = [model_words(record.settings), record.data.label, machine.device_name]
+    where = " · ".join([*words, f"torch {machine.torch}"])
+    which = f"epoch{'s' if len(epochs) > 1 else ''} {epoch_ranges(epochs)}, n = {len(epochs)}"
+    figures = [ledger_figure(epochs, which, where)]
+    return (*figures, epochs_figure(record.epochs, where)) if record.epochs[1:] else (*figures,)
 
 
-def _figure(record: RunRecord, name: str, title: str, note: str, *panels: object) -> Figure:
-    machine = record.environment
-    where = [model_words(record.settings), record.data.label, machine.device_name]
-    return Figure(name, title, note, " · ".join([*where, f"torch {machine.torch}"]), panels)
+def ledger_figure(pieces: Sequence[TimedSteps], which: str, where: str) -> Figure:
+    """Return steady time as two bars of 100 %: the lab's three columns, and their phases.
 
-
-def _ledger(record: RunRecord) -> Figure:
-    """Return a steady epoch as two bars of 100 %: the lab's three columns, and their phases."""
+    Args:
+        pieces: The time.
+        which: What it is, and how much of it.
+        where: Model, data and machine.
+    """
     import altair as alt
 
-    epochs = steady_epochs(record.epochs)
-    rows = ledger_rows(epochs)
+    rows = ledger_rows(pieces)
     domain = [row["name"] for row in rows]
     colour = alt.Color(
         "name:N", legend=None, scale=alt.Scale(domain=domain, range=[row["hue"] for row in rows])
@@ -72,12 +75,12 @@ def _ledger(record: RunRecord) -> Figure:
         names.encode(middle, y, text="name:N", opacity=seen),
         shares.encode(middle, y, text="text:N", opacity=seen),
     ).properties(width=WIDTH, height=120)
-    which = f"epoch{'s' if len(epochs) > 1 else ''} {epoch_ranges(epochs)}"
-    note = f"{which}, n = {len(epochs)}; above the three columns, below the phases in them"
-    return _figure(record, "ledger", "Where an epoch goes: the parts sum to 100 %", note, panel)
+    note = f"{which}; above the three columns, below the phases in them"
+    title = "Where an epoch goes: the parts sum to 100 %"
+    return Figure("ledger", title, note, where, (panel,))
 
 
-def ledger_rows(epochs: Sequence[EpochRecord]) -> Rows:
+def ledger_rows(epochs: Sequence[TimedSteps]) -> Rows:
     """Return the bars' parts, left to right; the parts of each row sum to 100."""
     wall_ns = sum(epoch.wall_ns for epoch in epochs)
     columns = [sum(getattr(epoch, f"{name}_ns") for epoch in epochs) for name in _PARTS]
@@ -121,19 +124,16 @@ def _row(row: str, parts: Sequence[tuple[str, int, str]], wall_ns: int) -> Rows:
     return rows
 
 
-def _epochs(record: RunRecord) -> Figure:
+def epochs_figure(epochs: Sequence[EpochTimes], where: str) -> Figure:
     """Return what each epoch took, stacked by column, and the loss over the epochs."""
     import altair as alt
 
-    times, losses = _time_rows(record.epochs), _loss_rows(record.epochs)
-    colour = alt.Color(
-        "part:N", title=None, scale=alt.Scale(domain=list(_PARTS), range=list(_HUES)),
-        sort=list(_PARTS),
-    )  # fmt: skip
-    last = record.epochs[-1].epoch
+    times, losses = _time_rows(epochs), _loss_rows(epochs)
+    colour = part_colours()
+    last = epochs[-1].epoch
     ticks = sorted({*range(1, last + 1, -(-last // 8)), last})
     axis = alt.Axis(values=ticks, format="d", grid=False)
-    size = max(1, min(40, 260 // min(len(record.epochs), _MOST_POINTS)))
+    size = max(1, min(40, 260 // min(len(epochs), _MOST_POINTS)))
     x = alt.X("epoch:Q", axis=axis, scale=alt.Scale(nice=False, padding=size / 2 + 6))
     y = alt.Y("seconds:Q", title="seconds an epoch", stack="zero")
     order = alt.Order("place:Q")
@@ -144,21 +144,30 @@ def _epochs(record: RunRecord) -> Figure:
     panels = [
         chart.properties(width=WIDTH // 2 - 30, height=HEIGHT * 2 // 3) for chart in (bars, curve)
     ]
-    group = _group(record.epochs)
+    group = _group(epochs)
     each = f"each the mean of {group} epochs in a row" if group > 1 else "every epoch of one run"
-    return _figure(record, "epochs", "Epoch by epoch", f"{each}; the first is cold", *panels)
+    note = f"{each}; the first is cold"
+    return Figure("epochs", "Epoch by epoch", note, where, tuple(panels))
 
 
-def _group(epochs: Sequence[EpochRecord]) -> int:
+def part_colours() -> Any:
+    """Return the colours of an epoch's columns, the legend in their order."""
+    import altair as alt
+
+    scale = alt.Scale(domain=list(_PARTS), range=list(_HUES))
+    return alt.Color("part:N", title=None, scale=scale, sort=list(_PARTS))
+
+
+def _group(epochs: Sequence[EpochTimes]) -> int:
     return -(-len(epochs) // _MOST_POINTS)
 
 
-def _groups(epochs: Sequence[EpochRecord]) -> list[Sequence[EpochRecord]]:
+def _groups(epochs: Sequence[EpochTimes]) -> list[Sequence[EpochTimes]]:
     size = _group(epochs)
     return [epochs[at : at + size] for at in range(0, len(epochs), size)]
 
 
-def _time_rows(epochs: Sequence[EpochRecord]) -> Rows:
+def _time_rows(epochs: Sequence[EpochTimes]) -> Rows:
     return [
         {
             "epoch": group[0].epoch,
@@ -171,7 +180,7 @@ def _time_rows(epochs: Sequence[EpochRecord]) -> Rows:
     ]
 
 
-def _loss_rows(epochs: Sequence[EpochRecord]) -> Rows:
+def _loss_rows(epochs: Sequence[EpochTimes]) -> Rows:
     rows: Rows = []
     for group in _groups(epochs):
         known = [epoch.loss for epoch in group if epoch.loss is not None]

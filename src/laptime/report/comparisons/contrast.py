@@ -15,6 +15,7 @@ from laptime.units import render_seconds, seconds
 
 _SUBJECTS = {
     "epoch": ("an epoch of A", "one of B"),
+    "step": ("a step of A", "one of B"),
     "loading": ("loading in A", "in B"),
     "training": ("training in A", "in B"),
 }
@@ -175,18 +176,24 @@ def _gap(contrast: Contrast) -> str:
 
 def _run_words(contrast: Contrast, side: Side) -> str:
     epochs = side.epochs
-    asked = side.settings["epochs"]
     ended = "" if side.status == "completed" else f"{side.status.replace('_', ' ')}, "
-    words = f"{ended}{len(epochs)} of {counted(asked, 'epoch')}"
+    asked = side.settings.get("epochs")
+    words = (
+        f"{ended}{f'{len(epochs)} of ' if asked else ''}{counted(asked or len(epochs), 'epoch')}"
+    )
     if not contrast.is_timed or not epochs:
         return words
     walls = [seconds(epoch.wall_ns) for epoch in side.steady]
     if not walls:
-        return f"{words}, none of them steady"
+        rest = contrast.quantity == "step" and side.step_s is not None
+        return f"{words}, none of them steady{_AFTER_FIRST if rest else ''}"
     ends = [render_seconds(min(walls)), render_seconds(max(walls))]
     spread = f"from {ends[0]} to {ends[1]} s" if len(walls) > 1 else f"{ends[0]} s"
     mode = side.steady[0].mode
     return f"{words}, the mean is over {len(walls)}, {spread}, timed in mode {mode}"
+
+
+_AFTER_FIRST = ": its steps are those after the first window"
 
 
 def _arm_words(contrast: Contrast) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 
 from laptime.errors import printable
-from laptime.record import EpochRecord
+from laptime.record import EpochRecord, EpochTimes
 from laptime.report.words.blocks import GAP, Block, Prose, Table
 from laptime.report.words.lines import listed, shortened
 from laptime.report.words.verdicts import digits, interval, significant
@@ -41,8 +41,11 @@ def size_words(contrast: Contrast) -> str:
         return "there is no ratio"
     ends = contrast.ratio, contrast.low, contrast.high
     if contrast.is_timed:
-        what = {"epoch": "an epoch of A", "loading": "loading in A", "training": "training in A"}
-        than = "one of B" if contrast.quantity == "epoch" else "in B"
+        what = {
+            "epoch": "an epoch of A", "step": "a step of A", "loading": "loading in A",
+            "training": "training in A",
+        }  # fmt: skip
+        than = "one of B" if contrast.quantity in {"epoch", "step"} else "in B"
         number, _, bounds = render_estimate(*ends).partition(" ")
         return f"{what[contrast.quantity]} takes {number} times as long as {than} {bounds}".rstrip()
     scale, unit, what_ = (100, " points", "top-1") if contrast.quantity == "accuracy" else (
@@ -93,13 +96,13 @@ def _epochs(contrast: Contrast) -> list[Block]:
     return [Table.of(["", *of_a, "", *of_b], rows, align)]
 
 
-def _mark(epoch: EpochRecord) -> str:
+def _mark(epoch: EpochTimes) -> str:
     if not epoch.complete:
         return " cut off"
-    return " resumed" if epoch.segments > 1 else " cold" if epoch.cold else ""
+    return " cold" * epoch.cold if epoch.is_whole else " resumed"
 
 
-def _timed_cells(epoch: EpochRecord) -> list[str]:
+def _timed_cells(epoch: EpochTimes) -> list[str]:
     parts = [render_seconds(seconds(getattr(epoch, f"{name}_ns"))) for name in _COLUMNS]
     return [
         *(parts if epoch.mode != "off" else ["n/a"] * 3),
@@ -107,8 +110,9 @@ def _timed_cells(epoch: EpochRecord) -> list[str]:
     ]
 
 
-def _learned_cells(epoch: EpochRecord) -> list[str]:
-    return ["NaN" if epoch.loss is None else f"{epoch.loss:.3f}", render_percent(epoch.accuracy)]
+def _learned_cells(epoch: EpochTimes) -> list[str]:
+    top = render_percent(epoch.accuracy) if isinstance(epoch, EpochRecord) else "-"
+    return ["NaN" if epoch.loss is None else f"{epoch.loss:.3f}", top]
 
 
 def _means(contrast: Contrast) -> Table:
@@ -119,6 +123,8 @@ def _means(contrast: Contrast) -> Table:
         for name in names
         if name != "other" or contrast.kind == "runs"
     ]
+    if contrast.quantity == "step" and contrast.kind == "runs":
+        found.insert(0, ("step", contrast.a.step_s, contrast.b.step_s))
     rows = [[name, *_cells(a), *_cells(b), *_ratio(contrast, a, b)] for name, a, b in found]
     is_single = contrast.kind == "runs"
     what = "mean, s" if is_single else "s an epoch"

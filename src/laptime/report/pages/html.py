@@ -24,7 +24,17 @@ import laptime
 from laptime.errors import printable
 from laptime.report.charts.style import Figure
 from laptime.report.document import Document, Section
-from laptime.report.words.blocks import CHOSEN, Block, Command, Gap, Prose, Sketch, Table, Words
+from laptime.report.words.blocks import (
+    CHOSEN,
+    Block,
+    Command,
+    Gap,
+    Listing,
+    Prose,
+    Sketch,
+    Table,
+    Words,
+)
 from laptime.report.words.glossary import WORDS
 
 LONG_TABLE = 10
@@ -186,6 +196,8 @@ def _blocks(blocks: Iterable[Block]) -> list[dict[str, Any]]:
                 found.append({"kind": "words", "lead": block.lead.strip(), "words": block.words})
             case Command():
                 found.append({"kind": "command", "lead": block.lead, "text": block.text})
+            case Listing():
+                found.append({"kind": "listing", "text": "\n".join(block.lines())})
             case Table() if block.rows:
                 found.append(_table(block.without_empty()))
     return found

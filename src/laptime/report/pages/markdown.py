@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from laptime.errors import printable
 from laptime.report.charts.style import Figure
 from laptime.report.document import Document, Section
-from laptime.report.words.blocks import CHOSEN, Block, Command, Prose, Table, Words
+from laptime.report.words.blocks import CHOSEN, Block, Command, Listing, Prose, Table, Words
 from laptime.report.words.glossary import WORDS
 
 _BAR, _ESCAPED_BAR = r"(?<!\\)\|", r"\\|"
@@ -82,8 +82,17 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
                 yield _text(f"{block.lead.strip()} {' · '.join(block.words)}".strip())
             case Command():
                 yield f"{_text(block.lead)} {_code(block.text)}".strip()
+            case Listing():
+                yield _fenced(block.lines())
             case Table() if block.rows:
                 yield _table(block.without_empty())
+
+
+def _fenced(lines: Sequence[str]) -> str:
+    """Return lines between fences that are longer than any in them."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([fence, *lines, fence])
 
 
 def _table(table: Table) -> str:
@@ -102,7 +111,8 @@ def _line(cells: Sequence[str]) -> str:
 
 def _text(text: str) -> str:
     """Return text as it is to be read: no character of it is markup, but backticks make code."""
-    parts = re.split(r"`([^`]+)`", printable(text))
+    # Code that holds nothing but blanks would be two backticks, which open a span of their own.
+    parts = re.split(r"`([^`]*[^` ][^`]*)`", printable(text))
     return "".join(
         _code(part) if number % 2 else _escaped(part) for number, part in enumerate(parts)
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laptime.record import EpochRecord, RunRecord
-from laptime.report.runs.findings import steady_epochs
+from laptime.record import EpochRecord, EpochTimes, RunRecord, TimedSteps
+from laptime.report.runs.findings import Epoch, steady_epochs
 from laptime.report.words.blocks import Cells, Table
 from laptime.units import render_count, render_percent, render_seconds, seconds
 
@@ -47,20 +47,25 @@ def totals_lines(record: RunRecord) -> list[str]:
 
 def epochs_table(record: RunRecord) -> Table:
     """Return the epochs, and under them totals and means; of very many some are left out."""
-    every = -(-len(record.epochs) // MOST_ROWS)
-    shown = [_cells(epoch) for epoch in record.epochs[::every]]
+    shown = [_cells(epoch) for epoch in shown_epochs(record.epochs)]
     head = _head(record)
     totals = _totals(record)
     rows = [[*cells, *[""] * (len(head) - len(cells))] for cells in (*shown, *totals)]
     return Table.of(head, rows, "<" + ">" * (len(head) - 1), footer=len(totals))
 
 
-def epochs_left_out(record: RunRecord) -> int:
-    """Return how many epochs the table of a page does not show."""
-    return len(record.epochs) - len(record.epochs[:: -(-len(record.epochs) // MOST_ROWS)])
+def shown_epochs(epochs: Sequence[Epoch]) -> Sequence[Epoch]:
+    """Return the epochs that the table of a page shows."""
+    return epochs[:: max(1, -(-len(epochs) // MOST_ROWS))]
 
 
-def epoch_ranges(epochs: Sequence[EpochRecord]) -> str:
+def left_out_words(epochs: Sequence[EpochTimes]) -> str:
+    """Return how many epochs the table of a page does not show; empty where it shows all."""
+    left_out = len(epochs) - len(shown_epochs(epochs))
+    return f"{left_out} epochs are not shown; epochs.jsonl has all of them." if left_out else ""
+
+
+def epoch_ranges(epochs: Sequence[EpochTimes]) -> str:
     """Return the numbers of epochs, those in a row as a range: ``2, 4-6``."""
     runs: list[list[int]] = []
     for epoch in epochs:
@@ -71,10 +76,19 @@ def epoch_ranges(epochs: Sequence[EpochRecord]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def mean_columns_s(epochs: Sequence[EpochRecord]) -> tuple[float, ...]:
+def mean_columns_s(epochs: Sequence[TimedSteps]) -> tuple[float, ...]:
     """Return the mean loading, training, other and total of some epochs, in seconds."""
-    sums = [seconds(sum(getattr(epoch, name) for epoch in epochs)) for name in _COLUMNS]
-    return tuple(value / len(epochs) for value in sums)
+    return tuple(value / len(epochs) for value in _sums_s(epochs))
+
+
+def column_cells(epochs: Sequence[EpochTimes], count: int = 1) -> list[str]:
+    """Return loading, training, other and total of some epochs, summed and divided by a count."""
+    texts = [render_seconds(value / count) for value in _sums_s(epochs)]
+    return ["n/a"] * 3 + texts[3:] if epochs[0].mode == "off" else texts
+
+
+def _sums_s(epochs: Sequence[TimedSteps]) -> list[float]:
+    return [seconds(sum(getattr(epoch, name) for epoch in epochs)) for name in _COLUMNS]
 
 
 def _head(record: RunRecord) -> Cells:
@@ -86,7 +100,7 @@ def _cells(epoch: EpochRecord) -> list[str]:
     mark = ", resumed" if epoch.segments > 1 else ", cold" if epoch.cold else ""
     loss = f"{epoch.loss:.3f}" if epoch.loss is not None else "NaN"
     cells = [f"epoch {epoch.epoch}{mark}", loss, render_percent(epoch.accuracy)]
-    cells += _seconds([epoch], count=1)
+    cells += column_cells([epoch])
     if epoch.test_accuracy is not None:
         test_loss = "NaN" if epoch.test_loss is None else f"{epoch.test_loss:.3f}"
         cells += [test_loss, render_percent(epoch.test_accuracy)]
@@ -96,18 +110,11 @@ def _cells(epoch: EpochRecord) -> list[str]:
 def _totals(record: RunRecord) -> list[list[str]]:
     """Return the row of totals and, where there are two or more to average, that of means."""
     epochs = record.epochs
-    rows = [["total", "", "", *_seconds(epochs, count=1)]]
+    rows = [["total", "", "", *column_cells(epochs)]]
     steady = steady_epochs(epochs)
     if len(epochs) > 1 and len(steady) > 1:
-        rows.append([f"mean {epoch_ranges(steady)}", "", "", *_seconds(steady, len(steady))])
+        rows.append([f"mean {epoch_ranges(steady)}", "", "", *column_cells(steady, len(steady))])
     return rows
-
-
-def _seconds(epochs: Sequence[EpochRecord], count: int) -> list[str]:
-    """Return loading, training, other and total of some epochs, summed and divided by a count."""
-    sums = [seconds(sum(getattr(epoch, name) for epoch in epochs)) / count for name in _COLUMNS]
-    texts = [render_seconds(value) for value in sums]
-    return ["n/a"] * 3 + texts[3:] if epochs[0].mode == "off" else texts
 
 
 def _drawn(cells: Sequence[str]) -> str:

@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import TypeVar
 
 from laptime.phase import Phase
-from laptime.record import EpochRecord, RunRecord
+from laptime.record import EpochRecord, EpochTimes, RunRecord
 from laptime.report.words.commands import setting_options
 from laptime.statistics.accuracy import ENOUGH_STEPS, is_guessing
 from laptime.units import (
@@ -21,9 +22,10 @@ from laptime.units import (
     seconds,
 )
 
+Epoch = TypeVar("Epoch", bound=EpochTimes)
+
 WORTH_SAYING = 0.10
 """A share of the epoch below which nothing is said about a phase."""
-
 
 UNEVEN = 0.25
 """How much longer than the shortest an epoch may take before the spread is spoken of."""
@@ -48,12 +50,12 @@ def findings(record: RunRecord) -> list[Finding]:
     return [finding for finding in found if finding]
 
 
-def steady_epochs(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
+def steady_epochs(epochs: Sequence[Epoch]) -> list[Epoch]:
     """Return the epochs that timing means rest on: not the first of a process, nor resumed ones.
 
     A run that has no other epoch is described by what it has.
     """
-    whole = [epoch for epoch in epochs if epoch.segments == 1]
+    whole = [epoch for epoch in epochs if epoch.is_whole]
     return [epoch for epoch in whole if not epoch.cold] or whole or list(epochs)
 
 
@@ -87,8 +89,12 @@ def spread_finding(record: RunRecord) -> Finding | None:
 
     Without knowing why, a mean over them describes no machine.
     """
-    epochs = steady_epochs(record.epochs)
-    shortest, longest = min(e.wall_ns for e in epochs), max(e.wall_ns for e in epochs)
+    return uneven_finding([epoch.wall_ns for epoch in steady_epochs(record.epochs)])
+
+
+def uneven_finding(durations_ns: Sequence[int]) -> Finding | None:
+    """Return the same of durations of equal work."""
+    shortest, longest = min(durations_ns), max(durations_ns)
     if longest <= shortest * (1 + UNEVEN) or longest - shortest < nanoseconds(1):
         return None
     return Finding(
@@ -119,13 +125,17 @@ def learning_finding(record: RunRecord) -> Finding | None:
             f"These times are true; this is not a training.",
             _smaller_steps(record),
         )
+    sentence = not_falling(first, last)
+    return Finding("loss_does_not_fall", sentence, _smaller_steps(record)) if sentence else None
+
+
+def not_falling(first: EpochTimes, last: EpochTimes) -> str:
+    """Return a sentence on a loss that is not lower in a later epoch; empty where it is."""
     if first.loss is None or last.loss is None or last is first or first.loss > last.loss:
-        return None
-    return Finding(
-        "loss_does_not_fall",
+        return ""
+    return (
         f"The loss does not fall: {first.loss:.3f} in epoch {first.epoch}, {last.loss:.3f} in "
-        f"epoch {last.epoch}.",
-        _smaller_steps(record),
+        f"epoch {last.epoch}."
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from laptime.errors import printable
 from laptime.phase import TRAINING, Phase
-from laptime.record import EpochRecord, RunRecord
+from laptime.record import EpochRecord, RunRecord, TimedSteps
 from laptime.report.runs.epochs import (
     best_words,
     columns_line,
@@ -105,22 +105,14 @@ def ledger_blocks(record: RunRecord) -> list[Block]:
     mode = epochs[0].mode
     if mode == "off" or not wall_ns:
         return [Prose("timing was off: only the total is measured")]
-    shares = {
-        name: sum(getattr(epoch, f"{name}_ns") for epoch in epochs) / wall_ns
-        for name in ("loading", "training", "other")
-    }
-    bar = "  ".join(
-        " ".join(filter(None, (name, "█" * round(_BAR_WIDTH * share), render_share(share))))
-        for name, share in shares.items()
-    )
     rate = sum(epoch.samples for epoch in epochs) / seconds(wall_ns)
     lead = "host ledger: " if epochs[0].device_ns is not None else ""
     rested = (
         f"over {_names(epochs)}: {render_rate(rate)} training samples/s of the whole epoch, "
         f"timed in mode {mode}"
     )
-    phases = Words(tuple(_phases(record, epochs, wall_ns)), lead)
-    blocks: list[Block] = [Sketch((bar,)), phases, Prose(rested)]
+    phases = Words(tuple(phase_words(epochs, record.environment.device)), lead)
+    blocks: list[Block] = [columns_bar(epochs), phases, Prose(rested)]
     if mode == "sync" and record.environment.device != "cpu":
         text = (
             "every edge waited for the device, which takes overlap away: for its cost, compare the "
@@ -128,8 +120,22 @@ def ledger_blocks(record: RunRecord) -> list[Block]:
         )
         blocks.append(Prose(text))
     if epochs[0].device_ns is not None:
-        blocks += _device(epochs)
+        blocks += device_blocks(epochs, count=len(epochs))
     return blocks
+
+
+def columns_bar(pieces: Sequence[TimedSteps]) -> Sketch:
+    """Return loading, training and other as one bar."""
+    wall_ns = sum(piece.wall_ns for piece in pieces)
+    shares = {
+        name: sum(getattr(piece, f"{name}_ns") for piece in pieces) / wall_ns
+        for name in ("loading", "training", "other")
+    }
+    words = [
+        " ".join(filter(None, (name, "█" * round(_BAR_WIDTH * share), render_share(share))))
+        for name, share in shares.items()
+    ]
+    return Sketch(("  ".join(words),))
 
 
 def timed_words(record: RunRecord) -> str:
@@ -153,22 +159,28 @@ def cost_words(record: RunRecord) -> str:
     )
 
 
-def _phases(record: RunRecord, epochs: Sequence[EpochRecord], wall_ns: int) -> list[str]:
+def phase_words(pieces: Sequence[TimedSteps], device: str) -> list[str]:
     """Return the share of every phase that occurred; those that a CPU does not have print n/a."""
-    absent = (Phase.TRANSFER, Phase.SYNC) if record.environment.device == "cpu" else ()
+    absent = (Phase.TRANSFER, Phase.SYNC) if device == "cpu" else ()
+    wall_ns = sum(piece.wall_ns for piece in pieces)
     words = []
     for phase in Phase:
-        spent_ns = sum(epoch.phases_ns[phase] for epoch in epochs)
+        spent_ns = sum(piece.phases_ns[phase] for piece in pieces)
         if spent_ns or phase in absent:
             share = render_share(spent_ns / wall_ns) if spent_ns else "n/a"
             words.append(f"{phase.value} {share}")
     return words
 
 
-def _device(epochs: Sequence[EpochRecord]) -> list[Block]:
-    """Return what the device ledger adds, and what a stopwatch that does not wait would say."""
-    parts = [epoch.device_ns for epoch in epochs if epoch.device_ns]
-    count = len(parts)
+def device_blocks(pieces: Sequence[TimedSteps], count: int, per: str = "an epoch") -> list[Block]:
+    """Return what the device ledger adds, and what a stopwatch that does not wait would say.
+
+    Args:
+        pieces: What happened on the device.
+        count: What sums are divided by.
+        per: What that leaves them for.
+    """
+    parts = [piece.device_ns for piece in pieces if piece.device_ns]
     stall, hidden, gap = (
         seconds(sum(getattr(part, f"{name}_ns") for part in parts)) / count
         for name in ("stall", "hidden", "host_gap")
@@ -186,10 +198,9 @@ def _device(epochs: Sequence[EpochRecord]) -> list[Block]:
     ]
     lead = f"device ledger, {render_count(windows)} windows: "
     sentences = [
-        f"GPU starved {render_duration(stall)} an epoch; {render_duration(hidden)} of the wait was "
+        f"GPU starved {render_duration(stall)} {per}; {render_duration(hidden)} of the wait was "
         f"hidden behind it; idle between steps for other reasons {render_duration(gap)}",
-        f"a stopwatch that does not wait would say: training {naive / count:.3f} s an epoch "
-        f"(wrong)",
+        f"a stopwatch that does not wait would say: training {naive / count:.3f} s {per} (wrong)",
     ]
     if invalid:
         sentences.append(

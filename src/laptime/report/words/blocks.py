@@ -107,6 +107,17 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """Text whose every blank counts: a patch."""
+
+    text: str
+
+    def lines(self) -> list[str]:
+        """Return its lines as they are, without escapes."""
+        return [as_it_is(line) for line in self.text.splitlines()]
+
+
+@dataclass(frozen=True)
 class Gap:
     """An empty line of a terminal; pages have margins."""
 
@@ -117,7 +128,7 @@ class Gap:
 
 GAP = Gap()
 
-Block = Prose | Words | Table | Sketch | Command | Gap
+Block = Prose | Words | Table | Sketch | Command | Listing | Gap
 
 
 def lines_of(blocks: Iterable[Block]) -> list[str]:

@@ -7,6 +7,7 @@ WORDS = (
     ("training", "transfer, forward, backward, update, and waits for the device"),
     ("other", "evaluation, checkpoints, logging, and the rest of an epoch"),
     ("cold", "the first epoch of a process, which pays for what later ones find ready"),
+    ("window", "half a second or more of steps in a row: what intervals of a script are over"),
     ("top-1", "share of samples whose most likely class was the right one"),
     ("mode host", "times read on the CPU's clock; a GPU would be timed by events of its own"),
     ("arm", "one setting that is compared"),

@@ -80,7 +80,8 @@ def listed(words: Sequence[str], last: str = "and") -> str:
 
 def counted(count: int, word: str) -> str:
     """Return a count and its word, which takes an s unless there is one: ``1 worker``."""
-    return f"{render_count(count)} {word}{'' if count == 1 else 's'}"
+    plural = "es" if word.endswith(("ss", "tch")) else "s"
+    return f"{render_count(count)} {word}{'' if count == 1 else plural}"
 
 
 def shortened(name: str, width: int = 24) -> str:

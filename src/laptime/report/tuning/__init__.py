@@ -1,0 +1,1 @@
+"""What a tuning says: blocks, findings, its document."""
