@@ -28,6 +28,15 @@ class Arm(Frozen):
     again_of: str | None = None
     """The arm whose settings these are once more: the A/A check."""
 
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """What is asked of its process when its turns are over."""
+        return () if self.feed == "resident" else ("memory",)
+
+    def in_flight(self, facts: Mapping[str, Any]) -> int:
+        """Return the batches that were under way when the workers were last stopped."""
+        return int(facts["num_workers"]) * self.settings.loader.prefetch_factor
+
 
 class TurnPolicy(Frozen):
     """How long a turn is and when a block has enough of them; declared before the first run."""

@@ -109,7 +109,7 @@ class LiveStudy:
             self._live.start()
         words = Text(printable(self._progress.words()), no_wrap=True, overflow="ellipsis")
         rows = self._progress.rows()
-        self._live.update(Group(*([_table(rows)] if rows else []), words), refresh=True)
+        self._live.update(Group(*([progress_table(rows)] if rows else []), words), refresh=True)
 
     def _say(self, text: str) -> None:
         self._console.print(printable(text), soft_wrap=True)
@@ -124,7 +124,7 @@ def _result(replicate: TrainedReplicate) -> str:
     return f"loss {loss}, top-1 {render_percent(last.accuracy)}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Table:
+def progress_table(rows: Sequence[Sequence[str]]) -> Table:
     """Return a row an arm: its turns in this block, and its epochs over the blocks so far."""
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("", no_wrap=True, max_width=24)

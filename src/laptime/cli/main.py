@@ -17,6 +17,7 @@ from laptime.errors import LaptimeError, printable
 VERBS = {
     "train": "Train, and say where every second of each epoch went.",
     "run": "Run any command that trains, unedited, and say where its time went.",
+    "tune": "Find what makes a command that trains faster, and prove it on fresh blocks.",
     "study": "Answer one question by experiment: workers, devices, optimizers, batchnorm.",
     "compare": "Hold two runs or two studies against each other, with a verdict.",
     "inspect": "Count a model: layers, parameters, gradients, optimizer state, arithmetic.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from laptime.replicate import Block, Outcome, Stage, TrainedReplicate
 from laptime.statistics.intervals import geometric_interval
+from laptime.studies.plan import BlockArm, BlockPlan
 from laptime.studies.price import Price
-from laptime.study import Arm, Plan
 from laptime.timing.clock import read_ns
 from laptime.units import render_duration, render_estimate, render_step_time, seconds
 
@@ -15,9 +17,9 @@ from laptime.units import render_duration, render_estimate, render_step_time, se
 class Progress:
     """Counts what a listener hears of; every method takes no longer than a few additions."""
 
-    def __init__(self, plan: Plan | None, stage: Stage, price: Price | None) -> None:
+    def __init__(self, plan: BlockPlan[Any] | None, stage: Stage, price: Price | None) -> None:
         self._plan, self._stage, self._price = plan, stage, price
-        self._arms: tuple[Arm, ...] = plan.arms if plan else ()
+        self._arms: Sequence[BlockArm] = plan.arms if plan else ()
         self.block, self.blocks = 0, plan.blocks if plan else 0
         self._is_running, self._block_ns = False, 0
         self._round, self._last_arm = 0, ""

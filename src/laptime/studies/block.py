@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
 from laptime.replicate import Block, Design, NoiseRecord, Outcome, Replicate, Stage, Turn
 from laptime.statistics.intervals import standard_error
+from laptime.studies.plan import AnyArm, BlockArm, BlockPlan
 from laptime.studies.process import ArmEndedError, ArmHandle
-from laptime.study import Arm, Plan
 from laptime.timing.clock import calendar_now, read_ns
 from laptime.timing.environment import usable_memory_bytes
 from laptime.timing.noise import Reading, flag_round
@@ -27,8 +27,6 @@ for what the others do not.
 _ALONE_S = 5.0
 _MEMORY_RESERVE = 1.5
 """An arm is started beside others only while this many times the largest so far is free."""
-
-StartArm = Callable[[Arm], ArmHandle]
 
 
 class Meter(Protocol):
@@ -57,13 +55,15 @@ class BlockListener(Protocol):
 class Member:
     """An arm in a block: its process, what it said of itself, its turns, how it ended."""
 
-    def __init__(self, arm: Arm, handle: ArmHandle, timeout_s: float) -> None:
+    def __init__(self, arm: BlockArm, handle: ArmHandle, timeout_s: float) -> None:
         self.arm, self.handle = arm, handle
         self.facts: dict[str, Any] = {}
         self.turns: list[Turn] = []
         self.status: Outcome = "completed"
         self.reason: str | None = None
         self.refused = False
+        self.is_through = False
+        """Whether it has run out of steps: its turns count, and there will be no more."""
         self._timeout_s = timeout_s
 
     @property
@@ -97,8 +97,7 @@ class Member:
 
     def in_flight(self) -> int:
         """Return the batches that were under way when the workers were last stopped."""
-        prefetch: int = self.arm.settings.loader.prefetch_factor
-        return int(self.facts["num_workers"]) * prefetch
+        return self.arm.in_flight(self.facts)
 
     def replicate(self, block: int) -> Replicate:
         """Return what is kept of it."""
@@ -115,17 +114,18 @@ class Member:
         )
 
     def _ended(self, error: ArmEndedError) -> dict[str, Any]:
+        self.is_through = error.status == "completed"
         self.status, self.reason, self.refused = error.status, error.reason, error.refused
         return {}
 
 
-class BlockRun:
+class BlockRun(Generic[AnyArm]):
     """Run the blocks of one plan, each from fresh processes to a record."""
 
     def __init__(
         self,
-        plan: Plan,
-        start_arm: StartArm,
+        plan: BlockPlan[AnyArm],
+        start_arm: Callable[[AnyArm], ArmHandle],
         meter: Meter,
         listener: BlockListener,
         *,
@@ -213,7 +213,7 @@ class BlockRun:
                 return
 
     def _turn(self, member: Member, number: int) -> None:
-        if not member.alive:
+        if not member.alive or member.is_through:
             return
         reading = self._meter.before(member.handle.pids)
         policy = self._plan.turns
@@ -246,6 +246,8 @@ class BlockRun:
 
     def _is_enough(self, members: Sequence[Member], number: int) -> bool:
         policy = self._plan.turns
+        if any(member.is_through for member in members):
+            return True  # a round without it compares nothing with it
         if number < policy.min_turns:
             return False
         alive = [member for member in members if member.alive]
@@ -264,16 +266,15 @@ class BlockRun:
 
     def _close_look(self, member: Member) -> None:
         """Measure what needs no turns: the workers' memory, the loader alone."""
-        if not member.alive or member.arm.feed == "resident":
-            return
-        member.learn("memory")
-        if not self._close_looks:
+        for do in member.arm.looks:
+            member.learn(do)
+        if not self._close_looks or not member.arm.looks or not member.alive:
             return
         steps = max(20, 2 * int(member.facts.get("num_workers", 0)))
         member.learn("alone", discard=member.in_flight(), steps=steps, longest_s=_ALONE_S)
         self._tell_end(member)
 
-    def _start(self, arm: Arm) -> Member:
+    def _start(self, arm: AnyArm) -> Member:
         return Member(arm, self._start_arm(arm), self._plan.timeout_s)
 
     def _close(self, member: Member) -> None:
@@ -293,7 +294,7 @@ class BlockRun:
         """Tell whether arms ran out of memory that might have had enough by themselves."""
         return len(members) > 1 and any(m.status == "out_of_memory" for m in members)
 
-    def _orders(self, block: int) -> tuple[tuple[int, ...], ...]:
+    def _orders(self, block: int) -> Sequence[Sequence[int]]:
         return self._plan.orders[block - 1]
 
 

@@ -3,15 +3,67 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from laptime.errors import SettingsError
+from laptime.replicate import Design
 from laptime.settings import RunSettings, build_settings
 from laptime.study import Arm, Plan, TurnPolicy
 
 MIN_BLOCKS = 5
 """Fewer give a table and no verdict."""
+
+
+class BlockArm(Protocol):
+    """What a block needs to know of an arm, a training of ours or somebody's script."""
+
+    @property
+    def name(self) -> str:
+        """What it is called; no two arms of a block have one name."""
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """What is asked of its process when its turns are over."""
+
+    def in_flight(self, facts: Mapping[str, Any]) -> int:
+        """Return the batches that were under way when the workers were last stopped."""
+
+
+AnyArm = TypeVar("AnyArm", bound=BlockArm)
+_SomeArm = TypeVar("_SomeArm", bound=BlockArm, covariant=True)
+
+
+class BlockPlan(Protocol[_SomeArm]):
+    """What a block needs to know of a plan."""
+
+    @property
+    def arms(self) -> Sequence[_SomeArm]:
+        """What is compared."""
+
+    @property
+    def baseline(self) -> str:
+        """The name of the arm that others are compared with."""
+
+    @property
+    def blocks(self) -> int:
+        """How many there will be."""
+
+    @property
+    def orders(self) -> Sequence[Sequence[Sequence[int]]]:
+        """Of each block, of each round of turns: the arms, by their place in ``arms``."""
+
+    @property
+    def design(self) -> Design:
+        """Arms side by side taking turns, or one after another."""
+
+    @property
+    def turns(self) -> TurnPolicy:
+        """How long a turn is and when a block has enough of them."""
+
+    @property
+    def timeout_s(self) -> float:
+        """An arm that answers nothing for so long is ended."""
 
 
 def make_plan(

@@ -1,0 +1,1 @@
+"""The processes of arms: somebody's script, or the built-in job."""

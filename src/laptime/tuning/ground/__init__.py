@@ -1,0 +1,1 @@
+"""Where arms are compared, and what that costs."""

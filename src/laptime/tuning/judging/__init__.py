@@ -1,0 +1,1 @@
+"""Blocks to verdicts: times, losses, and what is kept."""

@@ -1,0 +1,1 @@
+"""The stages of the search that run blocks."""
