@@ -1,23 +1,19 @@
-"""What perfect loading would save: steps on the script's batches beside steps on kept ones.
+"""What perfect loading would save: steps on the script's own batches beside steps on kept ones.
 
-Stretches take turns. In a replayed one ``next()`` gives copies of batches that are in memory, and
-the loader's workers stand still: they use no core, and lose nothing. Its steps and its time are
-left out of the script's own record.
+Stretches of both take turns, from the moment the training is warm. A stretch may be made of
+several pieces: the first batches of a pass, and the first after workers stood still, are not
+counted, because they were made ahead.
 """
 
 from __future__ import annotations
 
-import functools
-import threading
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from laptime.attach.book import Book
-from laptime.attach.ledger import ScriptLedger, Snapshot, between
-from laptime.attach.passes import Pass, Role
-from laptime.attach.replay import MOST_BYTES, Shelf, Standstill
+from laptime.attach.ledger import Snapshot, between
+from laptime.attach.replay import Replay
+from laptime.attach.standstill import Standstill
 from laptime.phase import Phase
 from laptime.timing.clock import device_wait, read_ns
-from laptime.timing.windows import StepTimer
 
 WARM_UP_STEPS = 10
 
@@ -30,10 +26,8 @@ LEFT_OUT = (
 )
 """What a stretch's time is without: it comes once an epoch, or is ours."""
 
-_DEADLINE_S, _DEADLINE_STRETCHES = 30.0, 3.0
-"""Workers stand still for no longer than this, or so many times the last stretch."""
-
-Counts = Dict[str, int]
+_MOST_S, _MOST_STRETCHES = 30.0, 3.0
+"""Workers stand still for so long at most, or for so many times the last stretch."""
 
 
 class Policy(NamedTuple):
@@ -47,8 +41,9 @@ class Policy(NamedTuple):
     """From so much counted time on the fewest pairs are enough."""
 
 
+ALONE = Policy()
 TOGETHER = Policy(min_steps=20, min_ns=0, most_pairs=5)
-"""For processes that train together: steps alone say when, so that all of them do the same."""
+"""For processes that train together: only steps say when, so that all of them do the same."""
 
 
 class Mark(NamedTuple):
@@ -58,143 +53,23 @@ class Mark(NamedTuple):
     steps: int
 
 
-class OwnBook(Book):
-    """A book of the script's own steps: those on replayed batches are no part of it."""
-
-    is_replaying = False
-
-    def end_step(self, timer: StepTimer) -> bool:
-        """Count a step, unless its batch was replayed; return whether the window is full."""
-        if not self.is_replaying:
-            return super().end_step(timer)
-        self._losses, self._samples = [], 0
-        return False
-
-
 class Headroom:
-    """Lets stretches take turns, from step to step; begins when the training is warm."""
+    """Lets stretches take turns; every method is called between two steps of the script."""
 
-    def __init__(self, recorder: Any, policy: Policy = Policy(), still: Any = None) -> None:
+    def __init__(self, recorder: Any, policy: Policy = ALONE, still: Any = None) -> None:
         self._recorder, self._policy = recorder, policy
         self._still = still or Standstill()
+        self.replay = Replay(recorder, self._still)
         self._wait: Optional[Callable[[], None]] = None
-        self._shelves: Dict[int, Shelf] = {}
-        self._has_begun = self._gave_up = self._is_cut = False
-        self._count = self._skip = 0
-        self._replays = False
+        self._has_begun = self._gave_up = self._has_replayed = False
+        self._count = self._uncounted = 0
+        self._is_replayed = False
         """Whether the stretch that goes on is one of replayed batches."""
         self._from: Optional[Mark] = None
         self._last: Optional[Mark] = None
-        self._replayed_from: Optional[Snapshot] = None
-        self._given: Dict[int, Tuple[Pass, int, int]] = {}
-        """Passes in which batches were replayed: how many are over, and how many just now."""
         self._steps = self._wall_ns = 0
-        self._loaded: List[Counts] = []
-        self._replayed: List[Counts] = []
-
-    def hook(self) -> None:
-        """Stand between loaders and the script; call it before loaders are followed."""
-        from torch.utils.data import dataloader as torch_loader
-
-        iterator_class: Any = torch_loader._BaseDataLoaderIter
-        next_of, give = iterator_class.__next__, self.give
-
-        @functools.wraps(next_of)
-        def __next__(self: Any) -> Any:  # noqa: N807 - it replaces one
-            return give(self, next_of)
-
-        iterator_class.__next__ = __next__
-        workers_class: Any = torch_loader._MultiProcessingDataLoaderIter
-        shut_down, let_go = workers_class._shutdown_workers, self._let_workers_go
-
-        @functools.wraps(shut_down)
-        def _shutdown_workers(self: Any) -> None:
-            let_go()  # who stands still cannot be asked to end
-            shut_down(self)
-
-        workers_class._shutdown_workers = _shutdown_workers
-
-    def listen(self) -> None:
-        """Be told, by the recorder, when a loader begins."""
-        before_pass = self._recorder.before_pass
-
-        def begins() -> None:
-            if threading.get_ident() == self._recorder.thread:
-                self._is_cut = True
-                self._end_replay()
-            before_pass()
-
-        self._recorder.before_pass = begins
-
-    # Batches
-
-    def give(self, iterator: Any, original: Callable[[Any], Any]) -> Any:
-        """Return the next batch of an iterator: its own, or one that is kept."""
-        one: Optional[Pass] = iterator.__dict__.get("_laptime_pass")
-        if one is None or not self._is_trained_on(one):
-            return original(iterator)
-        if self._is_cut:  # the step that was replayed last has been committed by now
-            self._own_book().is_replaying = False
-        if self._is_through(one):
-            self._cut_at_end()
-            raise StopIteration
-        shelf = self._shelves.get(one.loader)
-        if self._replayed_from is not None and shelf:
-            return self._give_again(one, shelf)
-        try:
-            batch = original(iterator)
-        except StopIteration:
-            self._cut_at_end()
-            raise
-        if not self._has_begun and not self._gave_up:
-            self._keep(one, iterator, batch)
-        return batch
-
-    def _is_trained_on(self, one: Pass) -> bool:
-        is_ours = one.role is Role.TRAINING or one.role is Role.COMPANION
-        return is_ours and threading.get_ident() == self._recorder.thread
-
-    def _is_through(self, one: Pass) -> bool:
-        """Tell whether a pass has given as many batches as it would have without us."""
-        batches = self._recorder.book.found.loader(one.loader)["batches"]
-        if id(one) not in self._given or batches is None:
-            return False
-        _, over, _ = self._given[id(one)]
-        return one.fetched + over >= int(batches)
-
-    def _cut_at_end(self) -> None:
-        self._is_cut = True
-        if self._replayed_from is not None:
-            self._end_replay()
-            self._own_book().is_replaying = False
-
-    def _give_again(self, one: Pass, shelf: Shelf) -> Any:
-        _, over, now = self._given.get(id(one), (one, 0, 0))
-        self._given[id(one)] = one, over, now + 1
-        if self._is_on_device():  # the device works meanwhile: to leave it out would be too much
-            return shelf.give()
-        return self._ours(shelf.give)
-
-    def _keep(self, one: Pass, iterator: Any, batch: Any) -> None:
-        batches = self._recorder.book.found.loader(one.loader)["batches"]
-        if batches is not None and one.fetched + 1 >= batches:
-            return  # the last one may be short
-        if one.loader not in self._shelves:
-            is_pinned = bool(getattr(iterator, "_pin_memory", False))
-            self._shelves[one.loader] = Shelf(is_pinned=is_pinned)
-        shelf = self._shelves[one.loader]
-        others = sum(known.kept_bytes for known in self._shelves.values() if known is not shelf)
-        self._ours(lambda: shelf.keep(batch, MOST_BYTES - others))
-
-    def _ours(self, work: Callable[[], Any]) -> Any:
-        """Do something in time that is ours."""
-        left = self._recorder.enter(Phase.LOGGING)
-        try:
-            return work()
-        finally:
-            self._recorder.enter(left)
-
-    # Steps
+        self._loaded: List[Dict[str, int]] = []
+        self._replayed: List[Dict[str, int]] = []
 
     def stepped(self) -> bool:
         """Take note of a step's end; return whether more steps are needed."""
@@ -204,103 +79,69 @@ class Headroom:
         if not self._has_begun:
             self._begin_when_warm()
             return True
-        if self._is_cut or self._still.was_late:
-            self._leave_segment()
+        if self.replay.was_cut or self._still.was_late:
+            self._leave_piece()
         elif self._from is not None:
             self._look(self._from, self._mark())
         else:
-            self._skip -= 1
-            if self._skip <= 0:
+            self._uncounted -= 1
+            if self._uncounted <= 0:
                 self._arrive()
         self._last = self._mark()
-        return not self._is_enough()
+        return not self._is_done()
+
+    def forked(self) -> None:
+        """In a child: forget what the parent measures."""
+        replay = self.replay
+        self.__init__(self._recorder)  # type: ignore[misc]
+        replay.__init__(self._recorder, self._still)  # type: ignore[misc]
+        self.replay = replay
 
     def close(self) -> None:
         """Let everything go on, and say what could not be measured."""
-        self._end_replay()
-        found, pairs = self._recorder.book.found, len(self._replayed)
-        if pairs >= self._policy.min_pairs or self._gave_up:
+        self.replay.close()
+        pairs, policy = len(self._replayed), self._policy
+        if pairs >= policy.min_pairs or self._gave_up:
             return
         if pairs:
-            found.note(f"--headroom: too few steps for more than {pairs} pairs of stretches.")
-        elif not self._shelves:
-            found.note("--headroom: no DataLoader was trained on, so nothing could be replayed.")
+            self._note(f"there were too few steps for more than {pairs} pairs of stretches.")
+        elif not self.replay.shelves:
+            self._note("no DataLoader was trained on, so nothing could be replayed.")
         else:
-            found.note(
-                "--headroom: too few steps. A stretch is at least "
-                f"{self._policy.min_steps} steps and {self._policy.min_ns / 1e9:.1f} s, not "
-                "counting the first batches of a pass."
+            self._note(
+                f"there were too few steps. A stretch takes at least {policy.min_steps} of them "
+                f"and {policy.min_ns / 1e9:.1f} s, without the first batches of a pass."
             )
 
     def _begin_when_warm(self) -> None:
-        passes = self._passes()
-        if self._count < WARM_UP_STEPS or not passes:
+        if self._count < WARM_UP_STEPS:
             return
-        shelves = [self._shelves.get(one.loader) for one in passes]
-        refused = [shelf.refused for shelf in shelves if shelf is not None and shelf.refused]
-        found = self._recorder.book.found
+        refused = [shelf.refused for shelf in self.replay.shelves.values() if shelf.refused]
         if refused:
-            self._gave_up = True
-            found.note(f"--headroom: {refused[0]}, so nothing could be replayed.")
-        elif all(shelves):
-            self._has_begun, self._is_cut = True, False
-            self._wait = device_wait(found.device)
-            if _processes_that_train_together() > 1:
+            self.replay.is_keeping, self._gave_up = False, True
+            self._note(f"{refused[0]}, so nothing could be replayed.")
+        elif self.replay.is_ready:
+            self._has_begun = True
+            self._wait = device_wait(self._recorder.book.found.device)
+            self._uncounted = self._ahead()
+            if _world_size() > 1:
                 self._policy = TOGETHER
-            self._skip = self._lead()
-            found.note(
-                f"--headroom: after step {self._recorder.book.steps} some batches were replayed "
-                "between the script's own: losses after it are not those of the script alone."
-            )
 
-    def _is_enough(self) -> bool:
+    def _is_done(self) -> bool:
         policy, pairs = self._policy, len(self._replayed)
         if self._still.was_late:
-            self._recorder.book.found.note(
-                "--headroom: a replayed step stood still until the loader's workers went on."
-            )
+            self._note("the script waited for its loader's workers while they stood still.")
             self._gave_up = not pairs
             return bool(pairs)
         counted_ns = sum(one["wall_ns"] for one in self._loaded + self._replayed)
         is_long = pairs >= policy.min_pairs and counted_ns >= policy.enough_ns
         return is_long or pairs >= policy.most_pairs
 
-    def _look(self, since: Mark, now: Mark) -> None:
-        """End the stretch here, if it is long enough."""
-        steps = now.steps - since.steps
-        if self._steps + steps < self._policy.min_steps:
-            return
-        if not self._replays and steps % self._num_workers():
-            return  # batches come in bursts of one a worker
-        if self._wall_ns + _spent_ns(since, now) < self._policy.min_ns:
-            return
-        self._add(since, now, self._drained_ns())
-        stretch = {"steps": self._steps, "wall_ns": self._wall_ns}
-        self._steps = self._wall_ns = 0
-        self._from = None
-        (self._replayed if self._replays else self._loaded).append(stretch)
-        if self._replays:
-            self._end_replay()
-            self._own_book().is_replaying = False
-            self._skip = self._lead()
-            self._write_pairs()
-        else:
-            self._begin_replay()
-        self._replays = not self._replays
-
-    def _leave_segment(self) -> None:
-        """A pass has begun or ended: go on counting after the first batches that follow."""
-        self._is_cut = False
-        if self._from is not None and self._last is not None and not self._is_on_device():
-            self._add(self._from, self._last)
-        self._from = None
-        self._end_replay()
-        self._own_book().is_replaying = False
-        self._skip = self._lead()
+    # Pieces of a stretch
 
     def _arrive(self) -> None:
         """The steps that are not counted are over."""
-        if self._replays and self._replayed_from is None:
+        if self._is_replayed and not self.replay.is_on:
             self._begin_replay()
             return
         if self._wait is not None:
@@ -308,91 +149,93 @@ class Headroom:
         self._recorder.enter(Phase.LOGGING)
         self._from = self._mark()
 
+    def _begin_replay(self) -> None:
+        self._uncounted = 1
+        if not self.replay.is_ready:  # a loader is new: its first batches are kept meanwhile
+            return
+        if not self._has_replayed:
+            self._has_replayed = True
+            self._note(
+                f"after step {self._recorder.book.steps} some batches were replayed between the "
+                "script's own: losses after it are not those of the script alone."
+            )
+        last_s = self._loaded[-1]["wall_ns"] / 1e9 if self._loaded else 0.0
+        self.replay.begin(max(_MOST_S, _MOST_STRETCHES * last_s))
+
+    def _look(self, since: Mark, now: Mark) -> None:
+        """End the stretch here, if it is long enough."""
+        steps = now.steps - since.steps
+        if self._steps + steps < self._policy.min_steps:
+            return
+        if not self._is_replayed and steps % self._num_workers():
+            return  # batches come in bursts of one a worker
+        if self._wall_ns + _spent_ns(since, now) >= self._policy.min_ns:
+            self._add(since, now, self._drained_ns())
+            self._turn()
+
+    def _turn(self) -> None:
+        """Keep a stretch, and begin one of the other kind."""
+        stretches = self._replayed if self._is_replayed else self._loaded
+        stretches.append({"steps": self._steps, "wall_ns": self._wall_ns})
+        self._steps = self._wall_ns = 0
+        self._from = None
+        if self._is_replayed:
+            self._end_replay()
+            self._keep_pairs()
+        else:
+            self._begin_replay()
+        self._is_replayed = not self._is_replayed
+
+    def _leave_piece(self) -> None:
+        """Count up to the last boundary before a pass began or ended, and go on after it."""
+        if self._from is not None and self._last is not None and not self.replay.is_on_device:
+            self._add(self._from, self._last)
+        self._from = None
+        self._end_replay()
+
+    def _end_replay(self) -> None:
+        self.replay.end()
+        self.replay.was_cut = False
+        self._uncounted = self._ahead()
+
     def _add(self, since: Mark, until: Mark, drained_ns: int = 0) -> None:
         self._steps += until.steps - since.steps
         self._wall_ns += _spent_ns(since, until) + drained_ns
 
-    def _write_pairs(self) -> None:
-        pairs = len(self._replayed)
+    def _keep_pairs(self) -> None:
         self._recorder.book.found.headroom = {
-            "batches": sum(len(shelf) for shelf in self._shelves.values()),
-            "loaded": self._loaded[:pairs],
+            "batches": sum(len(shelf) for shelf in self.replay.shelves.values()),
+            "loaded": self._loaded[: len(self._replayed)],
             "replayed": list(self._replayed),
         }
-
-    # Replays
-
-    def _begin_replay(self) -> None:
-        recorder = self._recorder
-        if self._is_on_device():  # its window must not hold what is replayed
-            recorder.book.cut_window(recorder.timer)
-        self._replayed_from = recorder.ledger.snapshot()
-        last_s = self._loaded[-1]["wall_ns"] / 1e9 if self._loaded else 0.0
-        self._still.stop(self._worker_pids(), max(_DEADLINE_S, _DEADLINE_STRETCHES * last_s))
-        self._own_book().is_replaying = True
-        self._skip = 1
-
-    def _end_replay(self) -> None:
-        """Let the workers go on, and take what was replayed out of the script's time.
-
-        The step that was replayed last may not be committed yet: the book waits for that.
-        """
-        start, self._replayed_from = self._replayed_from, None
-        self._still.resume()
-        if start is None:
-            return
-        recorder = self._recorder
-        if self._is_on_device():
-            recorder.timer.close_window()
-        left = recorder.enter(Phase.LOGGING)
-        _take_out(recorder.ledger, start, recorder.ledger.snapshot())
-        recorder.enter(left)
-        for key, (one, over, now) in self._given.items():
-            one.fetched -= now
-            one.is_exhausted = False
-            self._given[key] = one, over + now, 0
-
-    def _let_workers_go(self) -> None:
-        if self._still.is_on:
-            self._still.resume()
-            self._is_cut = True
 
     # What there is
 
     def _mark(self) -> Mark:
         return Mark(self._recorder.ledger.snapshot(), self._count)
 
-    def _own_book(self) -> Any:
-        return self._recorder.book
-
-    def _is_on_device(self) -> bool:
-        return bool(self._recorder.book.found.device != "cpu")
+    def _note(self, text: str) -> None:
+        self._recorder.book.found.note(f"--headroom: {text}")
 
     def _drained_ns(self) -> int:
         """Wait for the device; return what that took: it is the stretch's time."""
-        if self._wait is None or not self._is_on_device():
+        if self._wait is None or not self.replay.is_on_device:
             return 0
         start_ns = read_ns()
         self._wait()
         return read_ns() - start_ns
 
-    def _passes(self) -> List[Pass]:
-        return [one for one in self._recorder.passes.open if self._is_trained_on(one)]
-
-    def _worker_pids(self) -> List[int]:
-        workers = [w for one in self._passes() for w in getattr(one.iterator, "_workers", ())]
-        return [worker.pid for worker in workers if worker.pid is not None and worker.is_alive()]
+    def _loaders(self) -> List[Dict[str, Any]]:
+        loader = self._recorder.book.found.loader
+        return [loader(one.loader) for one in self.replay.passes()]
 
     def _num_workers(self) -> int:
-        loader = self._recorder.book.found.loader
-        return max([1, *(loader(one.loader)["num_workers"] for one in self._passes())])
+        return max([1, *(int(row["num_workers"]) for row in self._loaders())])
 
-    def _lead(self) -> int:
-        """Return how many steps pass until what was fetched ahead is used up."""
-        loader = self._recorder.book.found.loader
-        rows = [loader(one.loader) for one in self._passes()]
-        ahead = [row["num_workers"] * (row["prefetch_factor"] or 2) for row in rows]
-        return max([1, *ahead])
+    def _ahead(self) -> int:
+        """Return how many batches the workers make ahead."""
+        rows = self._loaders()
+        return max([1, *(int(row["num_workers"]) * (row["prefetch_factor"] or 2) for row in rows)])
 
 
 def _spent_ns(since: Mark, until: Mark) -> int:
@@ -400,16 +243,9 @@ def _spent_ns(since: Mark, until: Mark) -> int:
     return sum(ns for phase, ns in spent_ns.items() if phase not in LEFT_OUT)
 
 
-def _take_out(ledger: ScriptLedger, start: Snapshot, end: Snapshot) -> None:
-    """Let a ledger forget all that it charged between two readings."""
-    for key, spent_ns in end.spent_ns.items():
-        ledger._spent_ns[key] -= spent_ns - start.spent_ns[key]
+def _world_size() -> int:
+    """Return how many processes train together with this one, itself included."""
+    from torch import distributed
 
-
-def _processes_that_train_together() -> int:
-    import torch
-
-    distributed = torch.distributed
-    if not distributed.is_available() or not distributed.is_initialized():
-        return 1
-    return int(distributed.get_world_size())
+    is_alone = not distributed.is_available() or not distributed.is_initialized()
+    return 1 if is_alone else int(distributed.get_world_size())

@@ -52,6 +52,33 @@ class Journal:
             self.failed = str(error)
 
 
+class Slate:
+    """A small document that is written over in place: its process may be killed at any time."""
+
+    def __init__(self, folder: str) -> None:
+        os.makedirs(folder, exist_ok=True)
+        self._descriptor = _create(os.path.join(folder, str(os.getpid())))
+        self._size = 0
+
+    def write(self, document: Dict[str, Any]) -> None:
+        """Replace the document, in one write that covers all of the former one."""
+        text = json.dumps(document)
+        self._size = max(self._size, len(text))
+        with contextlib.suppress(OSError):
+            os.pwrite(self._descriptor, text.ljust(self._size).encode(), 0)
+
+
+def read_slates(folder: str) -> List[Dict[str, Any]]:
+    """Read the documents that processes left; one that is not whole is left out."""
+    documents = []
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(folder)):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError, ValueError), open(path) as file:
+                documents.append(json.load(file))
+    return documents
+
+
 def trace(run: str, event: str, **details: Any) -> None:
     """Add a line to what the command's processes did: how far the recorder came in each."""
     line = json.dumps({"event": event, "pid": os.getpid(), **details}) + "\n"
@@ -76,6 +103,15 @@ def _claim(run: str, rank: int) -> str:
         path = os.path.join(parent, str(number))
         if _made(path):
             return path
+        number += 1
+
+
+def _create(path: str) -> int:
+    """Create a file that nobody else has: a process may have had this name before."""
+    number = 1
+    while True:
+        with contextlib.suppress(FileExistsError):
+            return os.open(f"{path}-{number}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         number += 1
 
 

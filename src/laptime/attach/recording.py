@@ -40,6 +40,7 @@ class Recording:
         self._exit = os._exit
         self.gate: Any = None
         self._headroom: Any = None
+        self._workers: Any = None
         self.recorder = Recorder(self._new_book(start_ns))
         self.roots = Roots(self.recorder)
         self._changes = overrides.Overrides.from_environment(self.recorder)
@@ -66,6 +67,11 @@ class Recording:
 
             self._headroom = Headroom(self.recorder)
             self._headroom.replay.hook()
+        if os.environ.get("LAPTIME_WORKERS"):
+            from laptime.attach.workers import Workers
+
+            self._workers = Workers(self.recorder, self._run)
+            self._workers.hook()
 
     def _new_book(self, start_ns: int) -> Book:
         kind = Book
@@ -101,6 +107,8 @@ class Recording:
         with contextlib.suppress(Exception):  # at the end of a script there is nobody to tell
             if self._headroom is not None:
                 self._headroom.close()
+            if self._workers is not None:
+                self._workers.close()
             self._note_missing()
             self.recorder.close(ended)
             if self.gate is not None:
@@ -174,6 +182,8 @@ class Recording:
         self._start_over(read_ns())
         if self._headroom is not None:
             self._headroom.forked()
+        if self._workers is not None:
+            self._workers.forked()
         _close_with_process(self)
 
     def _start_over(self, start_ns: int) -> None:

@@ -1,162 +1,249 @@
-"""What a replay needs: copies of batches, and loader workers that stand still meanwhile."""
+"""Batches of the script's loaders given again, and its own record without them.
+
+While batches are replayed the loaders' workers stand still: they use no core, and lose nothing.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import os
-import signal
-import subprocess
 import threading
-from typing import Any, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-MOST_BATCHES = 8
-MOST_BYTES = 512 * 2**20
+from laptime.attach.book import Book
+from laptime.attach.hooks.frames import leave_no_frame, stands_for
+from laptime.attach.ledger import ScriptLedger, Snapshot
+from laptime.attach.passes import Pass, Role
+from laptime.attach.shelf import MOST_BYTES, Shelf
+from laptime.phase import Phase
+from laptime.timing.windows import StepTimer
 
-_GUARD = 'read _ || kill -CONT "$@"'
-"""Waits for a line; where its other end is gone without one, the processes are let go on."""
-
-
-class Shelf:
-    """Batches of one loader, kept to be given again."""
-
-    def __init__(self, *, is_pinned: bool) -> None:
-        self._is_pinned = is_pinned
-        self._batches: List[Any] = []
-        self._next = 0
-        self.kept_bytes = 0
-        self.refused = ""
-        """Why a batch could not be kept."""
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def keep(self, batch: Any, most_bytes: int) -> None:
-        """Keep a copy of a batch, if there is room for it."""
-        if self.refused or len(self._batches) >= MOST_BATCHES:
-            return
-        size = size_of(batch)
-        if self.kept_bytes + size > most_bytes:
-            if not self._batches:
-                self.refused = f"a batch takes {size / 2**20:.0f} MiB"
-            return
-        try:
-            self._batches.append(copied(batch, is_pinned=False))
-        except Exception as error:  # noqa: BLE001 - a batch may be anything
-            self.refused = f"a batch cannot be copied ({type(error).__name__}: {error})"
-            return
-        self.kept_bytes += size
-
-    def give(self) -> Any:
-        """Return a copy of the next batch: the script may change what it gets."""
-        batch = self._batches[self._next % len(self._batches)]
-        self._next += 1
-        return copied(batch, is_pinned=self._is_pinned)
+OWN = object()
+"""What is offered where nothing is replayed."""
 
 
-def copied(value: Any, *, is_pinned: bool) -> Any:
-    """Return a batch of the same structure and types that shares no memory with this one."""
-    import torch
+class OwnBook(Book):
+    """A book of the script's own steps: those on replayed batches are no part of it."""
 
-    kind = type(value)
-    if kind is torch.Tensor and not value.requires_grad:
-        if is_pinned and value.device.type == "cpu":
-            return torch.empty_like(value, pin_memory=True).copy_(value)
-        return value.clone()
-    if kind is list:
-        return [copied(part, is_pinned=is_pinned) for part in value]
-    if kind is tuple:
-        return tuple(copied(part, is_pinned=is_pinned) for part in value)
-    if kind is dict:
-        return {name: copied(part, is_pinned=is_pinned) for name, part in value.items()}
-    another = copy.deepcopy(value)
-    if is_pinned:
-        from torch.utils.data._utils.pin_memory import pin_memory
+    is_replaying = False
 
-        return pin_memory(another)
-    return another
+    def end_step(self, timer: StepTimer) -> bool:
+        """Count a step, unless its batch was replayed; return whether the window is full."""
+        if not self.is_replaying:
+            return super().end_step(timer)
+        self._losses, self._samples = [], 0
+        return False
 
 
-def size_of(value: Any, depth: int = 4) -> int:
-    """Return the bytes of the arrays in a batch; what is no array counts as nothing."""
-    if hasattr(value, "element_size") and hasattr(value, "numel"):
-        return int(value.numel() * value.element_size())
-    size = getattr(value, "nbytes", None)
-    if isinstance(size, int):
-        return size
-    if not depth:
-        return 0
-    if isinstance(value, (list, tuple)):
-        return sum(size_of(part, depth - 1) for part in value)
-    parts = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    return sum(size_of(part, depth - 1) for part in list(parts.values()))
+class Replay:
+    """Stands between loaders and the script."""
 
+    def __init__(self, recorder: Any, still: Any) -> None:
+        self._recorder, self.still = recorder, still
+        self.shelves: Dict[int, Shelf] = {}
+        self.is_keeping = True
+        """Whether batches of a loader are kept as long as there is room."""
+        self.was_cut = False
+        """Whether a pass has begun or ended, or workers were let go, since this was unset."""
+        self._from: Optional[Snapshot] = None
+        self._given: Dict[int, Tuple[Pass, int, int]] = {}
+        """Passes in which batches were replayed: how many are over, and how many just now."""
 
-class Standstill:
-    """Processes that are stopped for a while, and go on whatever happens to this one.
+    def hook(self) -> None:
+        """Touch torch; call it before loaders are followed."""
+        from torch.utils.data import dataloader as torch_loader
 
-    A guard outlives this process and lets them go on when it is gone. Where this process itself
-    hangs, on a lock that one of them holds for example, they are let go on after some time.
-    """
+        iterator_class: Any = torch_loader._BaseDataLoaderIter
+        next_of, offer, failed, took = iterator_class.__next__, self.offer, self._failed, self._took
 
-    def __init__(self) -> None:
-        self._pids: List[int] = []
-        self._guard: Optional[subprocess.Popen[bytes]] = None
-        self._deadline: Optional[threading.Timer] = None
-        self._lock = threading.Lock()
-        self.was_late = False
-        """Whether the time was over before they were asked to go on."""
+        @stands_for(next_of)
+        def __next__(self: Any) -> Any:  # noqa: N807 - it replaces one
+            batch = offer(self)
+            if batch is not OWN:
+                return batch
+            try:
+                batch = next_of(self)
+            except BaseException as error:
+                leave_no_frame(error)
+                failed(self, error)
+                raise
+            took(self, batch)
+            return batch
+
+        iterator_class.__next__ = __next__
+        workers_class: Any = torch_loader._MultiProcessingDataLoaderIter
+        shut_down, let_go = workers_class._shutdown_workers, self._let_workers_go
+
+        @stands_for(shut_down)
+        def _shutdown_workers(self: Any) -> None:
+            let_go()  # who stands still cannot be asked to end
+            shut_down(self)
+
+        workers_class._shutdown_workers = _shutdown_workers
+
+    def listen(self) -> None:
+        """Be told, by the recorder, when a loader begins."""
+        recorder, before_pass = self._recorder, self._recorder.before_pass
+
+        def begins() -> None:
+            if threading.get_ident() == recorder.thread:
+                self.was_cut = True
+                self._take_back()
+                self._forget_ends()
+            before_pass()
+
+        recorder.before_pass = begins
 
     @property
     def is_on(self) -> bool:
-        """Whether some processes are stopped."""
-        return bool(self._pids)
+        """Whether batches are replayed."""
+        return self._from is not None
 
-    def stop(self, pids: List[int], most_s: float) -> None:
-        """Stop processes, for so long at most; without a guard they are left alone."""
-        if not pids:
+    @property
+    def is_on_device(self) -> bool:
+        """Whether the script trains on a device of its own pace."""
+        return bool(self._recorder.book.found.device != "cpu")
+
+    def begin(self, most_s: float) -> None:
+        """Give kept batches from the next one on; workers stand still, for so long at most."""
+        recorder = self._recorder
+        if self.is_on_device:  # its window must not hold what is replayed
+            recorder.book.cut_window(recorder.timer)
+        self._from = recorder.ledger.snapshot()
+        self.still.stop(self._worker_pids(), most_s)
+        recorder.book.is_replaying = True
+
+    def end(self) -> None:
+        """Give the script's own batches from the next one on; call it between two steps."""
+        self._take_back()
+        self._recorder.book.is_replaying = False
+
+    def close(self) -> None:
+        """Let the workers go on: the script is at its end."""
+        self._take_back()
+        self._forget_ends()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there are batches for whatever the script reads."""
+        passes = self.passes()
+        return bool(passes) and all(self.shelves.get(one.loader) for one in passes)
+
+    def passes(self) -> List[Pass]:
+        """Return the passes whose batches are trained on."""
+        return [one for one in self._recorder.passes.open if self._is_trained_on(one)]
+
+    def offer(self, iterator: Any) -> Any:
+        """Return the next batch of an iterator that is kept, or ``OWN``: it has to make one.
+
+        Raises:
+            StopIteration: Its pass has given as many as it would have without us.
+        """
+        one = self._pass_of(iterator)
+        if one is None:
+            return OWN
+        if not self.is_on:  # the step that was replayed last has been committed by now
+            self._recorder.book.is_replaying = False
+        if self._is_through(one):
+            self._ended()
+            raise StopIteration
+        shelf = self.shelves.get(one.loader)
+        return self._give_again(one, shelf) if self.is_on and shelf else OWN
+
+    def _failed(self, iterator: Any, error: BaseException) -> None:
+        """An iterator has found its end, or an error."""
+        if isinstance(error, StopIteration) and self._pass_of(iterator) is not None:
+            self._ended()
+
+    def _took(self, iterator: Any, batch: Any) -> None:
+        """An iterator has made a batch."""
+        one = self._pass_of(iterator) if self.is_keeping else None
+        if one is not None:
+            self._keep(one, iterator, batch)
+
+    def _pass_of(self, iterator: Any) -> Optional[Pass]:
+        one: Optional[Pass] = iterator.__dict__.get("_laptime_pass")
+        return one if one is not None and self._is_trained_on(one) else None
+
+    def _is_trained_on(self, one: Pass) -> bool:
+        is_ours = one.role is Role.TRAINING or one.role is Role.COMPANION
+        return is_ours and threading.get_ident() == self._recorder.thread
+
+    def _is_through(self, one: Pass) -> bool:
+        """Tell whether a pass has given as many batches as it would have without us."""
+        batches = self._recorder.book.found.loader(one.loader)["batches"]
+        if id(one) not in self._given or batches is None:
+            return False
+        _, over, _ = self._given[id(one)]
+        return one.fetched + over >= int(batches)
+
+    def _ended(self) -> None:
+        """A pass is over, and its last step committed."""
+        self.was_cut = True
+        self.end()
+
+    def _give_again(self, one: Pass, shelf: Shelf) -> Any:
+        _, over, now = self._given.get(id(one), (one, 0, 0))
+        self._given[id(one)] = one, over, now + 1
+        if self.is_on_device:  # it works meanwhile: to leave this time out would be too much
+            return shelf.give()
+        return self._in_our_time(shelf.give)
+
+    def _keep(self, one: Pass, iterator: Any, batch: Any) -> None:
+        batches = self._recorder.book.found.loader(one.loader)["batches"]
+        if batches is not None and one.fetched + 1 >= batches:
+            return  # the last one may be short
+        if one.loader not in self.shelves:
+            live = {known.loader for known in self.passes()}  # some make a new one each epoch
+            self.shelves = {i: known for i, known in self.shelves.items() if i in live}
+            is_pinned = bool(getattr(iterator, "_pin_memory", False))
+            self.shelves[one.loader] = Shelf(is_pinned=is_pinned)
+        shelf = self.shelves[one.loader]
+        if shelf.is_full:
             return
+        others = sum(known.kept_bytes for known in self.shelves.values() if known is not shelf)
+        self._in_our_time(lambda: shelf.keep(batch, MOST_BYTES - others))
+
+    def _in_our_time(self, work: Callable[[], Any]) -> Any:
+        left = self._recorder.enter(Phase.LOGGING)
         try:
-            self._guard = _start_guard(pids)
-        except OSError:
+            return work()
+        finally:
+            self._recorder.enter(left)
+
+    def _take_back(self) -> None:
+        """Let the workers go on, and take what was replayed out of the script's time.
+
+        The step that was replayed last may not be committed yet: it is none of the script's own.
+        """
+        start, self._from = self._from, None
+        self.still.resume()
+        if start is None:
             return
-        self._pids = pids
-        self._deadline = threading.Timer(most_s, self._on_deadline)
-        self._deadline.daemon = True
-        self._deadline.start()
-        _signal_all(pids, signal.SIGSTOP)
+        recorder = self._recorder
+        if self.is_on_device:
+            recorder.timer.close_window()
+        left = recorder.enter(Phase.LOGGING)
+        _take_out(recorder.ledger, start, recorder.ledger.snapshot())
+        recorder.enter(left)
+        for key, (one, over, now) in self._given.items():
+            one.fetched -= now
+            self._given[key] = one, over + now, 0
 
-    def resume(self) -> None:
-        """Let them go on; without any this does nothing."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        with self._lock:
-            pids, self._pids = self._pids, []
-            guard, self._guard = self._guard, None
-        _signal_all(pids, signal.SIGCONT)
-        if guard is not None:
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                guard.communicate(b"\n", timeout=1)
+    def _forget_ends(self) -> None:
+        """Say that passes with replayed batches have not given all of their own."""
+        for one, _, _ in self._given.values():
+            one.is_exhausted = False
 
-    def _on_deadline(self) -> None:
-        self.was_late = True
-        _signal_all(list(self._pids), signal.SIGCONT)
+    def _let_workers_go(self) -> None:
+        if self.still.is_on:
+            self.still.resume()
+            self.was_cut = True
 
-
-def _start_guard(pids: List[int]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ["/bin/sh", "-c", _GUARD, "sh", *map(str, pids)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={},
-        start_new_session=True,  # an interrupt from the terminal is not meant for it
-    )
+    def _worker_pids(self) -> List[int]:
+        workers = [w for one in self.passes() for w in getattr(one.iterator, "_workers", ())]
+        return [worker.pid for worker in workers if worker.pid is not None and worker.is_alive()]
 
 
-def _signal_all(pids: List[int], number: int) -> None:
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            os.kill(pid, number)
-
+def _take_out(ledger: ScriptLedger, start: Snapshot, end: Snapshot) -> None:
+    """Let a ledger forget all that it charged between two readings."""
+    for key, spent_ns in end.spent_ns.items():
+        ledger._spent_ns[key] -= spent_ns - start.spent_ns[key]

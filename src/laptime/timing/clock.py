@@ -19,6 +19,9 @@ read_ns: ReadNs = time.perf_counter_ns
 process_cpu_ns: ReadNs = time.process_time_ns
 """CPU time of this process, all threads: work, never part of the exposed ledger."""
 
+thread_cpu_ns: ReadNs = time.thread_time_ns
+"""CPU time of the thread that asks."""
+
 
 def calendar_now() -> datetime.datetime:
     """Return date and time in UTC: for names and labels, never for durations."""

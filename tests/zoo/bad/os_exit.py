@@ -1,0 +1,8 @@
+"""Leaves by os._exit after its training."""
+
+import os
+
+import _training
+
+_training.train()
+os._exit(7)
