@@ -22,8 +22,8 @@ from laptime.tune import (
 from laptime.tune_store import TuneDirectory
 from laptime.tuning.arms.pilot import Look
 from laptime.tuning.edits import Edit, suggest, unified_diff
+from laptime.tuning.findings import Findings
 from laptime.tuning.ground.blocks import Ground
-from laptime.tuning.search import Findings
 from laptime.units import render_share, seconds
 
 

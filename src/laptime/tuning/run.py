@@ -25,7 +25,7 @@ from laptime.tuning.arms.watchdog import Watchdog
 from laptime.tuning.choice.candidates import JOB_KINDS, KINDS, Kind, check_only
 from laptime.tuning.conclusion import Tuned, conclude
 from laptime.tuning.ground.blocks import Ground, Memory, TuneListener
-from laptime.tuning.ground.price import Costs
+from laptime.tuning.ground.costs import Costs
 from laptime.tuning.search import Search
 
 

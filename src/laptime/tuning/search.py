@@ -1,33 +1,15 @@
-"""The search: the ascent of workers, a screening, verdicts, the best at once, fresh blocks."""
+"""The search: sorting out, verdicts, the best at once, fresh blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
 
 from laptime.replicate import Stage
 from laptime.statistics.verdict import MIN_BLOCKS
-from laptime.study import Comparison, Refusal
-from laptime.tune import (
-    AGAIN,
-    BASELINE,
-    ZONE,
-    Conclusion,
-    Gain,
-    NotTried,
-    PilotRecord,
-    Tried,
-    TuneArm,
-    TuneRequest,
-)
-from laptime.tuning.choice.candidates import (
-    Candidate,
-    Kind,
-    candidates_of,
-    merged,
-    workers_candidate,
-)
+from laptime.tune import AGAIN, BASELINE, ZONE, Gain, NotTried, PilotRecord, TuneArm, TuneRequest
+from laptime.tuning.choice.candidates import Candidate, Kind, candidates_of, merged
+from laptime.tuning.findings import Findings
 from laptime.tuning.ground.blocks import Ground
 from laptime.tuning.ground.price import (
     MOST_KEPT,
@@ -36,32 +18,14 @@ from laptime.tuning.ground.price import (
     estimate,
     fresh_s,
     proof_s,
+    unchanged,
 )
 from laptime.tuning.judging.measures import Yardstick
 from laptime.tuning.judging.verdicts import Bench
 from laptime.tuning.stages.climb import Climb
-from laptime.tuning.stages.screening import Screen, Screened, best_of
+from laptime.tuning.stages.sorting import WORKERS, Sorting
 from laptime.tuning.stages.together import climb_ladder, followers, ladder, waits_for_workers
 from laptime.units import render_duration, render_share
-
-BUDGET = "budget"
-"""Why something was not tried that had deserved it."""
-
-_WORKERS = "num_workers"
-
-
-@dataclass
-class Findings:
-    """What a search has found so far: it may be interrupted at any time."""
-
-    tried: dict[str, Tried] = field(default_factory=dict)
-    not_tried: list[NotTried] = field(default_factory=list)
-    together: list[Comparison] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    again: Comparison | None = None
-    resolution: float | None = None
-    gain: Gain | None = None
-    conclusion: Conclusion = "interrupted"
 
 
 class Search:
@@ -86,8 +50,9 @@ class Search:
     ) -> None:
         self.findings = Findings()
         self._ground, self._pilot, self._kinds = ground, pilot, kinds
-        self._costs, self._free_bytes = ground.costs, free_bytes
+        self._costs = ground.costs
         self._yardstick = Yardstick.of(pilot, is_script=is_script)
+        self._sorting = Sorting(ground, pilot, self._yardstick, self.findings, free_bytes)
 
     def run(self) -> Findings:
         """Run the search to its end.
@@ -99,105 +64,44 @@ class Search:
         candidates, found.not_tried[:] = candidates_of(
             self._pilot, self._kinds, only=request.only, allow_numerics=request.allow_numerics
         )
-        climbs = _WORKERS in self._kinds and not _is_left_out(_WORKERS, found.not_tried)
+        climbs = WORKERS in self._kinds and not _is_left_out(WORKERS, found.not_tried)
         if not climbs and not candidates:
-            return self._conclude("nothing to gain")
+            return found.conclude("nothing to gain")
         self._say_price(candidates, climbs=climbs)
-        kept = self._judge(self._screen(candidates, climbs=climbs))
+        kept_s = proof_s(self._costs, request)
+        chosen = self._sorting.counts(kept_s) if climbs else []
+        chosen += self._sorting.others(candidates, kept_s, most=MOST_KEPT - len(chosen))
+        kept = self._judge(chosen)
         if found.refusals:
-            return self._conclude("refused")
+            return found.conclude("refused")
         if not kept:
-            return self._conclude("nothing to gain")
+            return found.conclude("not verified" if found.lacks_verdicts else "nothing to gain")
         return self._prove(self._together(kept))
 
     @property
     def _request(self) -> TuneRequest:
         return self._ground.request
 
-    def _conclude(self, conclusion: Conclusion) -> Findings:
-        self.findings.conclusion = conclusion
-        return self.findings
-
     def _say_price(self, candidates: Sequence[Candidate], *, climbs: bool) -> None:
         check_budget(self._costs, self._request, self._ground.left_s())
         counts = len(Climb(self._pilot, self._yardstick).counts) if climbs else 0
-        price = estimate(self._costs, self._request, counts=counts, candidates=len(candidates))
+        arms = [candidate.arm() for candidate in candidates]
+        price = estimate(self._costs, self._request, counts=counts, candidates=arms)
         names = [*(["worker counts"] if climbs else []), *(c.name for c in candidates)]
         self._ground.listener.warned(
             f"To try: {', '.join(names)}. That takes {price.words()}, and no more than "
             f"{render_duration(self._request.budget_s)}."
         )
 
-    # Sorting out
-
-    def _screen(self, candidates: Sequence[Candidate], *, climbs: bool) -> list[Candidate]:
-        """Return what deserves a verdict, the ones that matter most first."""
-        kept_s = proof_s(self._costs, self._request)
-        counts = self._climb(kept_s) if climbs else []
-        screen = self._new_screen()
-        chosen, others = best_of(screen.run(candidates, kept_s), MOST_KEPT - len(counts))
-        self._note_screened(others, Bench(screen.blocks, self._yardstick, self._pilot.loader))
-        return [*counts, *chosen]
-
-    def _new_screen(self, baseline: TuneArm | None = None) -> Screen:
-        return Screen(self._ground, self._yardstick, SCREENING, self._pilot.loader, baseline)
-
-    def _climb(self, kept_s: float) -> list[Candidate]:
-        climb = Climb(self._pilot, self._yardstick)
-        if not self._ground.holds(len(climb.counts), 1, SCREENING, kept_s):
-            self._leave_out(workers_candidate(0), name=_WORKERS)
-            return []
-        climb.run(self._ground, SCREENING, self._free_bytes, kept_s)
-        contenders, gains = climb.contenders(), climb.gains()
-        bench = Bench(climb.blocks, self._yardstick, self._pilot.loader)
-        screened = []
-        for candidate in climb.tried():
-            count = int(dict(candidate.changes)[_WORKERS])
-            trouble, gain = climb.trouble(count), gains.get(count)
-            if trouble is not None:
-                screened.append(Screened(candidate, "refused", trouble, gain))
-            elif candidate not in contenders:
-                best = contenders[-1].name if contenders else ""
-                why = f"{best} gains more" if best else "no gain in sight"
-                screened.append(Screened(candidate, "screened out", why, gain))
-        self._note_screened(screened, bench)
-        return contenders
-
-    def _note_screened(self, others: Sequence[Screened], bench: Bench) -> None:
-        """Keep what came of those that get no verdict."""
-        for screened in others:
-            candidate = screened.candidate
-            if screened.outcome == "budget":
-                self._leave_out(candidate)
-                continue
-            arms = next(
-                (b.arms for b in bench.blocks if candidate.name in {a.name for a in b.arms}), ()
-            )
-            against = BASELINE if any(a.name == BASELINE for a in arms) else arms[0].name
-            self.findings.tried[candidate.name] = Tried(
-                name=candidate.name,
-                changes=candidate.changes,
-                numbers=candidate.numbers,
-                note=candidate.note,
-                stage="scout",
-                row=bench.row(candidate.name, against),
-                outcome=screened.outcome or "screened out",
-                why=screened.why,
-            )
-
-    def _leave_out(self, candidate: Candidate, name: str = "") -> None:
-        left = NotTried(name=name or candidate.name, numbers=candidate.numbers, why=BUDGET)
-        self.findings.not_tried.append(left)
-
     # Verdicts
 
     def _judge(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return what is kept, the largest gain first."""
-        fitting = self._fitting(candidates)
+        first = [TuneArm(name=BASELINE), TuneArm(name=AGAIN, again_of=BASELINE)]
+        fitting = self._fitting(first, candidates)
         if not fitting:
             return []
-        arms = [TuneArm(name=BASELINE), TuneArm(name=AGAIN, again_of=BASELINE)]
-        arms += [candidate.arm() for candidate in fitting]
+        arms = [*first, *(candidate.arm() for candidate in fitting)]
         bench = self._bench(arms, "main", "verdicts", self._fresh_s())
         rows = bench.rows([candidate.name for candidate in fitting])
         for candidate, row in zip(fitting, rows, strict=True):
@@ -208,11 +112,11 @@ class Search:
             self.findings.refusals += bench.refusals
             return []
         kept = [c for c in fitting if self.findings.tried[c.name].outcome == "kept"]
-        return sorted(self._with_one_count(kept, bench), key=self._ratio)
+        return sorted(self._with_one_count(kept, bench), key=self.findings.ratio)
 
     def _with_one_count(self, kept: Sequence[Candidate], bench: Bench) -> list[Candidate]:
         """Return what is kept with one worker count: the smallest that is as good as the best."""
-        counts = [candidate for candidate in kept if candidate.key == _WORKERS]
+        counts = [candidate for candidate in kept if candidate.key == WORKERS]
         if len(counts) < 2:
             return list(kept)
         fewer, more = counts[0], counts[-1]
@@ -220,30 +124,29 @@ class Search:
         left, why = more, f"{fewer.name} is as good within {render_share(ZONE)}"
         if ratio < 1 / (1 + ZONE):
             left, why = fewer, f"{more.name} gains more"
-        lost = self.findings.tried[left.name].model_copy(update={"outcome": "not kept", "why": why})
-        self.findings.tried[left.name] = lost
+        self.findings.lose(left, why)
         return [candidate for candidate in kept if candidate is not left]
 
-    def _fitting(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def _fitting(
+        self, first: Sequence[TuneArm], candidates: Sequence[Candidate]
+    ) -> list[Candidate]:
         """Return as many as the budget holds, the last ones left out first."""
-        request, fitting = self._request, list(candidates)
-        kept_s = self._fresh_s()
-        while fitting and not self._ground.holds(
-            2 + len(fitting), request.blocks, request.turns, kept_s
-        ):
-            self._leave_out(fitting.pop())
-        return fitting
+        request, fitting, kept_s = self._request, list(candidates), self._fresh_s()
 
-    def _ratio(self, candidate: Candidate) -> float:
-        row = self.findings.tried[candidate.name].row
-        return row.ratio if row and row.ratio else 1.0
+        def is_too_much() -> bool:
+            arms = [*first, *(candidate.arm() for candidate in fitting)]
+            return not self._ground.holds(arms, request.blocks, request.turns, kept_s)
+
+        while fitting and is_too_much():
+            fitting.pop()
+        return fitting
 
     def _bench(
         self, arms: Sequence[TuneArm], stage: Stage, words: str, kept_s: float = 0.0
     ) -> Bench:
         """Run the blocks of a verdict, with as many turns as what is not kept for later holds."""
         number = self._request.blocks
-        policy = self._ground.narrowed(len(arms), number, self._request.turns, kept_s)
+        policy = self._ground.narrowed(arms, number, self._request.turns, kept_s)
         blocks = self._ground.run(arms, stage, number, policy, words=words)
         return Bench(blocks, self._yardstick, self._pilot.loader)
 
@@ -254,17 +157,12 @@ class Search:
 
     def _together(self, kept: Sequence[Candidate]) -> Candidate:
         """Return the candidate that fresh blocks are to prove."""
-        request = self._request
-        rungs = ladder([*kept, *self._followers(kept)])
-        kept_s = self._fresh_s()
-        while len(rungs) > 1 and not self._ground.holds(
-            1 + len(rungs), request.blocks, request.turns, kept_s
-        ):
-            self._leave_out(rungs.pop())
+        unchanged_job = TuneArm(name=BASELINE)
+        rungs = self._fitting_rungs(unchanged_job, ladder([*kept, *self._followers(kept)]))
         if len(rungs) < 2:
             return kept[0]
-        arms = [TuneArm(name=BASELINE), *(rung.arm() for rung in rungs)]
-        bench = self._bench(arms, "together", "the best at once", kept_s)
+        arms = [unchanged_job, *(rung.arm() for rung in rungs)]
+        bench = self._bench(arms, "together", "the best at once", self._fresh_s())
         tried = {rung.name: bench.tried(rung, bench.row(rung.name), "together") for rung in rungs}
         pairs = {
             (upper.name, lower.name): bench.row(upper.name, lower.name)
@@ -275,45 +173,54 @@ class Search:
         self.findings.tried |= {name: t for name, t in tried.items() if name != rungs[0].name}
         return standing
 
+    def _fitting_rungs(self, first: TuneArm, rungs: list[Candidate]) -> list[Candidate]:
+        request = self._request
+        while len(rungs) > 1:
+            arms = [first, *(rung.arm() for rung in rungs)]
+            if self._ground.holds(arms, request.blocks, request.turns, self._fresh_s()):
+                break
+            self.findings.leave_out(rungs.pop())
+        return rungs
+
     def _followers(self, kept: Sequence[Candidate]) -> list[Candidate]:
         """Return what adds to workers that the job did not have, by a screening against them."""
-        workers = next((c for c in kept if c.key == _WORKERS), None)
+        workers = next((c for c in kept if c.key == WORKERS), None)
         loader, found = self._pilot.loader, self.findings
         if workers is None or loader is None or loader.num_workers:
             return []
-        names = {c.key for c in kept}
-        kinds = {key: kind for key, kind in self._kinds.items() if key not in names}
-        main = [b for b in self._ground.blocks if b.block.stage == "main"]
+        taken = {candidate.key for candidate in kept}
+        kinds = {key: kind for key, kind in self._kinds.items() if key not in taken}
+        main = [block for block in self._ground.blocks if block.block.stage == "main"]
         candidates, left = followers(
             self._pilot, kinds, workers, main, self._yardstick, self._request.only
         )
-        beside = {merged([workers, candidate]).name: candidate for candidate in candidates}
         found.not_tried = [n for n in found.not_tried if not waits_for_workers(n)]
-        found.not_tried += [n for n in left if n.name not in {t.name for t in found.not_tried}]
-        kept_s = self._fresh_s() + self._costs.least_s(3, SCREENING)
-        screen = self._new_screen(workers.arm())
+        known = {one.name for one in found.not_tried}
+        found.not_tried += [one for one in left if one.name not in known]
+        beside = {merged([workers, candidate]).name: candidate for candidate in candidates}
         both = [merged([workers, candidate]) for candidate in candidates]
-        chosen, others = best_of(screen.run(both, kept_s), MOST_KEPT)
-        self._note_screened(others, Bench(screen.blocks, self._yardstick, loader))
+        kept_s = self._fresh_s() + self._costs.least_s(unchanged(3), SCREENING)
+        chosen = self._sorting.others(both, kept_s, baseline=workers.arm())
         return [beside[candidate.name] for candidate in chosen]
 
     # Proof
 
     def _prove(self, winner: Candidate) -> Findings:
         """Run the winner against the unchanged job on fresh blocks: only that is the gain."""
+        found = self.findings
         arms = [TuneArm(name=BASELINE), winner.arm()]
         bench = self._bench(arms, "confirmation", f"fresh blocks for {winner.name}")
         row = bench.row(winner.name)
         proven = bench.tried(winner, row, "confirmation")
         if row.n >= MIN_BLOCKS:
-            self.findings.resolution = bench.resolution(winner.name)
+            found.resolution = bench.resolution(winner.name)
         if bench.forbids_all:
-            self.findings.refusals += bench.refusals
-            return self._conclude("refused")
+            found.refusals += bench.refusals
+            return found.conclude("refused")
         if proven.outcome != "kept":
-            self.findings.tried[winner.name] = proven
-            return self._conclude("not verified")
-        self.findings.gain = Gain(
+            found.tried[winner.name] = proven
+            return found.conclude("not verified")
+        found.gain = Gain(
             name=winner.name,
             changes=winner.changes,
             numbers=winner.numbers,
@@ -322,7 +229,7 @@ class Search:
             before_s=bench.seconds_of(BASELINE),
             after_s=bench.seconds_of(winner.name),
         )
-        return self._conclude("gain")
+        return found.conclude("gain")
 
 
 def _is_left_out(name: str, left: Sequence[NotTried]) -> bool:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from laptime.report.charts.style import COLOURS, GREY, WIDTH, Figure, Rows, chart_of, study_figure
+from laptime.report.charts.style import (
+    COLOURS,
+    GREY,
+    WIDTH,
+    Chart,
+    Figure,
+    Rows,
+    chart_of,
+    study_figure,
+)
 from laptime.report.words.arms import arm_label, main_results
 from laptime.report.words.lines import counted, shortened
 from laptime.report.words.verdicts import find_comparison
-from laptime.study import StudyRecord
+from laptime.study import Comparison, StudyRecord
 from laptime.units import render_share
 
 _MANY_TIMES = 2.0
@@ -27,12 +36,28 @@ VERDICTS = {
 
 def change_chart(record: StudyRecord) -> Figure | None:
     """Return the ratio of each arm's epoch to the baseline's, with its interval and verdict."""
-    import altair as alt
-
     rows = _rows(record)
     if not rows:
         return None
     zone, baseline = record.plan.zone, arm_label(record, record.plan.baseline)
+    notes = (
+        f"95 % intervals over {counted(record.blocks, 'block')}",
+        f"shaded: ±{render_share(zone)}, too little to matter",
+    )
+    title = f"An epoch against that of {baseline}"
+    return study_figure("change", record, title, notes, ratios_panel(rows, zone, baseline))
+
+
+def ratios_panel(rows: Rows, zone: float, baseline: str) -> Chart:
+    """Return ratios to a baseline with their intervals and verdicts, and the zone.
+
+    Args:
+        rows: As of :func:`ratio_row`.
+        zone: Differences within this are shaded.
+        baseline: What the ratios are to.
+    """
+    import altair as alt
+
     is_far = any(not 1 / _MANY_TIMES < row["ratio"] < _MANY_TIMES for row in rows)
     shown = rows if is_far else [_per_cent(row) for row in rows]
     ends = (1 - zone, 1 + zone) if is_far else (-100 * zone, 100 * zone)
@@ -53,37 +78,37 @@ def change_chart(record: StudyRecord) -> Figure | None:
     middle = 1 if is_far else 0
     marks, band = chart_of(shown), chart_of([{"low": ends[0], "high": ends[1]}])
     tooltip = [alt.Tooltip("arm:N"), alt.Tooltip("verdict:N"), alt.Tooltip("change:N")]
-    panel = alt.layer(
+    panel: Chart = alt.layer(
         band.mark_rect(color=GREY, opacity=0.18).encode(alt.X("low:Q"), alt.X2("high:Q")),
         chart_of([{"ratio": middle}]).mark_rule(color=GREY, strokeWidth=1.5).encode(x),
         marks.mark_rule(strokeWidth=3).encode(alt.X("low:Q"), alt.X2("high:Q"), y, colour),
         marks.mark_point(filled=True, size=70, opacity=1).encode(x, y, colour, tooltip=tooltip),
     ).properties(width=WIDTH, height=max(60, 40 * len(rows)))
-    notes = (
-        f"95 % intervals over {counted(record.blocks, 'block')}",
-        f"shaded: ±{render_share(zone)}, too little to matter",
-    )
-    return study_figure("change", record, f"An epoch against that of {baseline}", notes, panel)
+    return panel
+
+
+def ratio_row(row: Comparison | None, name: str) -> dict[str, Any] | None:
+    """Return a comparison as a row of the chart; None of one without a ratio."""
+    if row is None or row.ratio is None or not math.isfinite(row.ratio):
+        return None
+    return {
+        "arm": shortened(name, 30),
+        "ratio": row.ratio,
+        "low": row.ratio if row.low is None else row.low,
+        "high": row.ratio if row.high is None else row.high,
+        "verdict": row.verdict,
+        "change": f"{(row.ratio - 1) * 100:+.1f} %",
+    }
 
 
 def _rows(record: StudyRecord) -> Rows:
-    rows: Rows = []
-    for arm in main_results(record):
-        row = find_comparison(record, arm.name, record.plan.baseline)
-        if row is None or row.ratio is None or not math.isfinite(row.ratio):
-            continue
-        ends = [row.ratio if end is None else end for end in (row.low, row.high)]
-        rows.append(
-            {
-                "arm": shortened(arm_label(record, arm.name), 30),
-                "ratio": row.ratio,
-                "low": ends[0],
-                "high": ends[1],
-                "verdict": row.verdict,
-                "change": f"{(row.ratio - 1) * 100:+.1f} %",
-            }
+    found = [
+        ratio_row(
+            find_comparison(record, arm.name, record.plan.baseline), arm_label(record, arm.name)
         )
-    return rows
+        for arm in main_results(record)
+    ]
+    return [row for row in found if row is not None]
 
 
 def _per_cent(row: dict[str, object]) -> dict[str, object]:

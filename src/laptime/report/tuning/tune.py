@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from laptime.errors import printable
 from laptime.phase import Phase
+from laptime.report.charts.style import Figure
 from laptime.report.document import Document, Section, Source
 from laptime.report.tuning.tables import not_tried_blocks, tried_blocks
 from laptime.report.words.blocks import GAP, Block, Listing, Prose, Words, lines_of
@@ -80,7 +81,9 @@ def _nothing(record: TuneRecord) -> str:
 def _not_verified(record: TuneRecord) -> str:
     last = next((t for t in record.tried if t.stage == "confirmation"), None)
     if last is None:
-        return "No gain is verified: the fresh blocks were not run."
+        names = listed([tried.name for tried in record.tried if tried.outcome == "budget"])
+        budget = render_duration(record.request.budget_s)
+        return f"No gain is verified: the budget of {budget} held no verdict on {names}."
     return f"No gain is verified: on fresh blocks {last.name} was not confirmed ({last.why})."
 
 
@@ -213,7 +216,9 @@ def tune_command(record: TuneRecord) -> str:
     return " ".join(words)
 
 
-def tune_document(record: TuneRecord, sources: Sequence[Source] = ()) -> Document:
+def tune_document(
+    record: TuneRecord, figures: Sequence[Figure] = (), sources: Sequence[Source] = ()
+) -> Document:
     """Return the report of a tuning."""
     section = Section(
         slug="tune",
@@ -230,6 +235,7 @@ def tune_document(record: TuneRecord, sources: Sequence[Source] = ()) -> Documen
         title=f"laptime: {record.id}",
         headline=answer(record),
         facts=(printable(f"Tuned: {job_words(record)}"), *facts(record)),
+        lead=tuple(figures[:1]),
         sections=(section,),
         commands=(section.command,),
         limits=limits(record),

@@ -13,9 +13,9 @@ from laptime.studies.plan import BlockPlan, block_orders
 from laptime.studies.process import ArmHandle
 from laptime.study import TurnPolicy
 from laptime.timing.clock import read_ns
-from laptime.tune import AGAIN, BASELINE, TuneArm, TuneBlock, TuneRequest
+from laptime.tune import TuneArm, TuneBlock, TuneRequest
 from laptime.tune_store import TuneDirectory
-from laptime.tuning.ground.price import Costs
+from laptime.tuning.ground.costs import Arms, Costs
 from laptime.units import seconds
 
 StartArm = Callable[[TuneArm, int], ArmHandle]
@@ -90,6 +90,8 @@ class Ground:
         self._free_bytes, self._resident_bytes = memory.free_bytes, memory.resident_bytes
         self.costs = costs
         self._turns = costs.short
+        self._failing: set[str] = set()
+        """Arms that fail by themselves."""
         self._design: Design = "sequential" if costs.short else "turns"
 
     @property
@@ -101,12 +103,12 @@ class Ground:
         """Return what is left of the budget."""
         return self.request.budget_s - seconds(read_ns() - self._start_ns)
 
-    def holds(self, arms: int, blocks: int, policy: TurnPolicy, kept_s: float = 0.0) -> bool:
+    def holds(self, arms: Arms, blocks: int, policy: TurnPolicy, kept_s: float = 0.0) -> bool:
         """Tell whether so many blocks fit into the budget, beside what is kept for later."""
         return blocks * self.costs.least_s(arms, policy) + kept_s <= self.left_s()
 
     def narrowed(
-        self, arms: int, blocks: int, policy: TurnPolicy, kept_s: float = 0.0
+        self, arms: Arms, blocks: int, policy: TurnPolicy, kept_s: float = 0.0
     ) -> TurnPolicy:
         """Return the policy with as many turns as the budget holds, the fewest at least."""
         each_s = (self.left_s() - kept_s) / blocks
@@ -129,7 +131,7 @@ class Ground:
         self.listener.stage_started(plan, stage, words)
         done: list[TuneBlock] = []
         for block in range(1, blocks + 1):
-            if done and not self.holds(len(arms), 1, policy):
+            if done and not self.holds(arms, 1, policy):
                 self.listener.warned(
                     f"The budget ends here: {len(done)} of {blocks} blocks were run."
                 )
@@ -155,14 +157,14 @@ class Ground:
         if self._design == "turns" and not self._fits(len(plan.arms)):
             plan = self._apart(plan, "do not fit into memory side by side")
         record = self._run(plan, stage, block, number)
-        if record.design == "turns" and _is_broken(record):
+        if record.design == "turns" and self._is_crowded(plan, record, stage, block, number):
             plan = self._apart(plan, "get into each other's way")
             record = self._run(plan, stage, block, number)
         self._design = record.design
         kept = TuneBlock(arms=plan.arms, block=record)
         self._directory.append_block(kept)
         self.blocks.append(kept)
-        self._learn(record, plan.turns)
+        self._learn(record, plan)
         self.listener.block_ended(record, plan)
         return kept
 
@@ -170,6 +172,26 @@ class Ground:
         start = partial(self._start, number)
         run = BlockRun(plan, start, self._meter, self.listener, stage=stage, close_looks=False)
         return renumbered(run.run(block), number)
+
+    def _is_crowded(
+        self, plan: TunePlan, record: Block, stage: Stage, block: int, number: int
+    ) -> bool:
+        """Tell whether arms failed only because others ran beside them.
+
+        Two of them may want one port, one file or all of a GPU's memory. Those that failed are
+        run once more, by themselves; what fails then does so by itself.
+        """
+        ended = {r.arm for r in record.replicates if r.status in {"failed", "killed"}}
+        failed = tuple(arm for arm in plan.arms if arm.name in ended - self._failing)
+        if not failed or len(plan.arms) < 2:
+            return False
+        alone = TunePlan(
+            arms=failed, baseline=failed[0].name, blocks=block, turns=plan.turns,
+            timeout_s=plan.timeout_s, design="sequential", seed=plan.seed,
+        )  # fmt: skip
+        again = self._run(alone, stage, block, number)
+        self._failing |= {r.arm for r in again.replicates if r.status != "completed"}
+        return any(replicate.status == "completed" for replicate in again.replicates)
 
     def _apart(self, plan: TunePlan, why: str) -> TunePlan:
         """Go on with one arm after another."""
@@ -187,20 +209,11 @@ class Ground:
     def _start(self, number: int, arm: TuneArm) -> ArmHandle:
         return self._start_arm(arm, number)
 
-    def _learn(self, block: Block, policy: TurnPolicy) -> None:
+    def _learn(self, block: Block, plan: TunePlan) -> None:
         turns = [len(replicate.turns) for replicate in block.replicates]
         if all(turns):
-            arms = len(turns)
-            self.costs.took(arms, sum(turns) / arms, seconds(block.wall_ns), policy)
-
-
-def _is_broken(block: Block) -> bool:
-    """Tell whether the unchanged job, which runs by itself, did not run beside others.
-
-    Two of them may want one port, one file or all of a GPU's memory.
-    """
-    unchanged = [r for r in block.replicates if r.arm in {BASELINE, AGAIN}]
-    return any(replicate.status in {"failed", "killed"} for replicate in unchanged)
+            mean = sum(turns) / len(turns)
+            self.costs.took(plan.arms, mean, seconds(block.wall_ns), plan.turns)
 
 
 def renumbered(block: Block, number: int) -> Block:

@@ -37,6 +37,10 @@ class Climb:
         """The counts of the first block, ascending."""
         return sorted({*FIRST_COUNTS, self.current})
 
+    def first_arms(self) -> list[TuneArm]:
+        """Return the arms of the first block, the job's own count first."""
+        return [TuneArm(name=BASELINE), *(self._arm(c) for c in self.counts if c != self.current)]
+
     def run(
         self, ground: Ground, policy: TurnPolicy, free_bytes: Callable[[], int], kept_s: float
     ) -> None:
@@ -50,10 +54,11 @@ class Climb:
             free_bytes: Memory that is free.
             kept_s: Of the budget: for what comes after.
         """
-        first = [TuneArm(name=BASELINE), *(self._arm(c) for c in self.counts if c != self.current)]
-        self.blocks += ground.run(first, "scout", 1, policy, words="worker counts")
-        while (pair := self._next_pair(free_bytes())) and ground.holds(2, 1, policy, kept_s):
+        self.blocks += ground.run(self.first_arms(), "scout", 1, policy, words="worker counts")
+        while pair := self._next_pair(free_bytes()):
             arms = [self._arm(count) for count in pair]
+            if not ground.holds(arms, 1, policy, kept_s):
+                return
             self.blocks += ground.run(arms, "scout", 1, policy, words="worker counts")
 
     def trials(self) -> list[Trial]:

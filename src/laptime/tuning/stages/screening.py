@@ -10,6 +10,7 @@ from laptime.study import TurnPolicy
 from laptime.tune import BASELINE, ZONE, LoaderFacts, Outcome, TuneArm, TuneBlock
 from laptime.tuning.choice.candidates import Candidate
 from laptime.tuning.ground.blocks import Ground
+from laptime.tuning.ground.costs import num_compiled
 from laptime.tuning.ground.price import GROUP
 from laptime.tuning.judging.keeping import epochs_trouble, failure_of
 from laptime.tuning.judging.measures import Yardstick, gain_in, of_arm
@@ -70,23 +71,25 @@ class Screen:
             candidates: The ones that matter most first.
             kept_s: Of the budget: for what comes after.
         """
-        again: list[Candidate] = []
         found: dict[str, Screened] = {}
         for group in _groups(candidates):
-            if not self._ground.holds(1 + len(group), 1, self._policy, kept_s):
+            if self._ground.holds(self._arms(group), 1, self._policy, kept_s):
+                self._look(group)
+                found |= {c.name: self._judged(c, FIRST_LOOK) for c in group}
+            else:
                 found |= {c.name: Screened(c, "budget", "budget") for c in group}
-                continue
-            self._look(group)
-            found |= {c.name: self._judged(c, FIRST_LOOK) for c in group}
         again = [s.candidate for s in found.values() if s.outcome is None and not _is_clear(s)]
         for group in _groups(again):
-            if self._ground.holds(1 + len(group), 1, self._policy, kept_s):
+            if self._ground.holds(self._arms(group), 1, self._policy, kept_s):
                 self._look(group)
                 found |= {c.name: self._judged(c, SECOND_LOOK) for c in group}
         return [found[candidate.name] for candidate in candidates]
 
+    def _arms(self, group: Sequence[Candidate]) -> list[TuneArm]:
+        return [self._baseline, *(candidate.arm() for candidate in group)]
+
     def _look(self, group: Sequence[Candidate]) -> None:
-        arms = [self._baseline, *(candidate.arm() for candidate in group)]
+        arms = self._arms(group)
         self.blocks += self._ground.run(arms, "scout", 1, self._policy, words="a first look")
 
     def _judged(self, candidate: Candidate, least: float) -> Screened:
@@ -112,13 +115,15 @@ def _is_clear(screened: Screened) -> bool:
 
 
 def _groups(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
-    """Yield candidates in groups as even as can be."""
-    if not candidates:
-        return
-    number = -(-len(candidates) // GROUP)
-    size = -(-len(candidates) // number)
-    for start in range(0, len(candidates), size):
-        yield candidates[start : start + size]
+    """Yield candidates in groups as even as can be; what compiles comes last, and alone."""
+    slow = [candidate for candidate in candidates if num_compiled([candidate.arm()])]
+    quick = [candidate for candidate in candidates if candidate not in slow]
+    number = max(1, -(-len(quick) // GROUP))
+    size = max(1, -(-len(quick) // number))
+    for start in range(0, len(quick), size):
+        yield quick[start : start + size]
+    for candidate in slow:
+        yield [candidate]
 
 
 def best_of(screened: Sequence[Screened], most: int) -> tuple[list[Candidate], list[Screened]]:
