@@ -30,7 +30,10 @@ class Memory:
         self.path = "memory"
 
     def append(self, name, rows):
-        self.rows[name] += json.loads(json.dumps(rows))
+        self.append_lines(name, [json.dumps(row) for row in rows])
+
+    def append_lines(self, name, lines):
+        self.rows[name] += [json.loads(line) for line in lines]
 
     def write_facts(self, facts):
         self.facts = facts
@@ -249,6 +252,21 @@ def test_accumulated_gradients_are_one_step():
     script.end(one)
     (epoch,) = script.close()
     assert (epoch["steps"], epoch["loss"]) == (2, 1.0)
+
+
+def test_batches_that_no_step_follows_are_samples_of_the_epoch_all_the_same():
+    script = Script()
+    for _ in range(2):
+        one = script.iter()
+        for number in range(5):
+            script.next(one, batch=[torch.zeros(6, 2), 1])
+            script.forward()
+            script.backward()
+            if number % 2:
+                script.update()
+        script.end(one)
+    epochs = script.close()
+    assert [(epoch["steps"], epoch["samples"]) for epoch in epochs] == [(2, 30), (2, 30)]
 
 
 def test_the_two_updates_of_a_gan_are_one_step_with_a_loader():

@@ -50,7 +50,10 @@ class Found:
         most = self.loaders[loader]["batch_size"]
         if most is None:
             return None
-        size = _first_length(batch, 3)
+        kind = type(batch)
+        first = batch[0] if (kind is list or kind is tuple) and batch else batch
+        shape = getattr(first, "shape", None)  # the usual case, in every step
+        size = int(shape[0]) if shape else _first_length(batch, 3)
         return size if size is not None and size <= most else None
 
     def evaluated(self, loader: int, place: Optional[Place], spent_ns: int) -> None:
@@ -155,13 +158,6 @@ def _torch_facts() -> Row:
 
 
 def _first_length(batch: Any, depth: int) -> Optional[int]:
-    kind = type(batch)
-    if (kind is list or kind is tuple) and depth:  # the usual case, in every step
-        for part in batch:
-            length = _first_length(part, depth - 1)
-            if length is not None:
-                return length
-        return None
     shape = getattr(batch, "shape", None)
     if shape is not None:
         return int(shape[0]) if len(shape) else None

@@ -7,13 +7,13 @@ counted, because they were made ahead.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from laptime.attach.ledger import Snapshot, between
 from laptime.attach.replay import Replay
 from laptime.attach.standstill import Standstill
 from laptime.phase import Phase
-from laptime.timing.clock import device_wait, read_ns
+from laptime.timing.clock import CudaClock
 
 WARM_UP_STEPS = 10
 
@@ -60,7 +60,9 @@ class Headroom:
         self._recorder, self._policy = recorder, policy
         self._still = still or Standstill()
         self.replay = Replay(recorder, self._still)
-        self._wait: Optional[Callable[[], None]] = None
+        self._clock: Any = None
+        """Of the device, which works at its own pace; None on a CPU."""
+        self._begun: Any = None
         self._has_begun = self._gave_up = self._has_replayed = False
         self._count = self._uncounted = 0
         self._is_replayed = False
@@ -122,7 +124,8 @@ class Headroom:
             self._note(f"{refused[0]}, so nothing could be replayed.")
         elif self.replay.is_ready:
             self._has_begun = True
-            self._wait = device_wait(self._recorder.book.found.device)
+            if self.replay.is_on_device:
+                self._clock = CudaClock(self._recorder.book.found.device)
             self._uncounted = self._ahead()
             if _world_size() > 1:
                 self._policy = TOGETHER
@@ -144,10 +147,10 @@ class Headroom:
         if self._is_replayed and not self.replay.is_on:
             self._begin_replay()
             return
-        if self._wait is not None:
-            self._wait()
         self._recorder.enter(Phase.LOGGING)
         self._from = self._mark()
+        if self._clock is not None:
+            self._begun = self._clock.record()
 
     def _begin_replay(self) -> None:
         self._uncounted = 1
@@ -170,7 +173,7 @@ class Headroom:
         if not self._is_replayed and steps % self._num_workers():
             return  # batches come in bursts of one a worker
         if self._wall_ns + _spent_ns(since, now) >= self._policy.min_ns:
-            self._add(since, now, self._drained_ns())
+            self._add(since, now)
             self._turn()
 
     def _turn(self) -> None:
@@ -188,7 +191,7 @@ class Headroom:
 
     def _leave_piece(self) -> None:
         """Count up to the last boundary before a pass began or ended, and go on after it."""
-        if self._from is not None and self._last is not None and not self.replay.is_on_device:
+        if self._from is not None and self._last is not None and self._clock is None:
             self._add(self._from, self._last)
         self._from = None
         self._end_replay()
@@ -198,9 +201,9 @@ class Headroom:
         self.replay.was_cut = False
         self._uncounted = self._ahead()
 
-    def _add(self, since: Mark, until: Mark, drained_ns: int = 0) -> None:
+    def _add(self, since: Mark, until: Mark) -> None:
         self._steps += until.steps - since.steps
-        self._wall_ns += _spent_ns(since, until) + drained_ns
+        self._wall_ns += _spent_ns(since, until) if self._clock is None else self._on_device_ns()
 
     def _keep_pairs(self) -> None:
         self._recorder.book.found.headroom = {
@@ -217,13 +220,11 @@ class Headroom:
     def _note(self, text: str) -> None:
         self._recorder.book.found.note(f"--headroom: {text}")
 
-    def _drained_ns(self) -> int:
-        """Wait for the device; return what that took: it is the stretch's time."""
-        if self._wait is None or not self.replay.is_on_device:
-            return 0
-        start_ns = read_ns()
-        self._wait()
-        return read_ns() - start_ns
+    def _on_device_ns(self) -> int:
+        """Return what the device took since the piece began: the host may be far ahead of it."""
+        ended = self._clock.record()
+        self._clock.wait()
+        return int(self._begun.elapsed_ns(ended))
 
     def _loaders(self) -> List[Dict[str, Any]]:
         loader = self._recorder.book.found.loader

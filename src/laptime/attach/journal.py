@@ -22,9 +22,13 @@ class Journal:
         self.failed = ""
 
     def append(self, name: str, rows: List[Dict[str, Any]]) -> None:
-        """Add lines to a log in one write."""
-        if rows and not self.failed:
-            text = "".join(json.dumps(row) + "\n" for row in rows)
+        """Add rows to a log in one write."""
+        self.append_lines(name, [json.dumps(row) for row in rows])
+
+    def append_lines(self, name: str, lines: List[str]) -> None:
+        """Add lines, each of them JSON, to a log in one write."""
+        if lines and not self.failed:
+            text = "".join(line + "\n" for line in lines)
             with self._forgiving():
                 descriptor = os.open(
                     os.path.join(self.path, name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644

@@ -30,7 +30,7 @@ class Pass:
 
     __slots__ = (
         "_iterator", "began", "end", "fetched", "first_fetch", "is_exhausted", "is_over",
-        "last_fetch", "loader", "place", "role", "start",
+        "last_fetch", "loader", "place", "role", "samples", "start",
     )  # fmt: skip
 
     def __init__(self, loader: int, start: Snapshot, place: Any = None) -> None:
@@ -42,6 +42,8 @@ class Pass:
         self.fetched = 0
         self.began = self.first_fetch = self.last_fetch = 0
         """When, in fetches of the process: before its ``iter()``, and its own."""
+        self.samples: Optional[int] = 0
+        """In its batches so far; None once one was not known."""
         self.is_exhausted = False
         self.is_over = False
         """Whether no more batches can come of it: exhausted, or let go by the script."""

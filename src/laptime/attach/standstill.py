@@ -44,8 +44,8 @@ class Standstill:
         self._pids = pids
         self._deadline = threading.Timer(most_s, self._on_deadline)
         self._deadline.daemon = True
-        self._deadline.start()
         _signal_all(pids, signal.SIGSTOP)
+        self._deadline.start()
 
     def resume(self) -> None:
         """Let them go on; without any this does nothing."""

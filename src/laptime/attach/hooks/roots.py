@@ -37,18 +37,22 @@ class Roots:
         self._owners: Set[int] = set()
         """Roots that hold such parameters."""
         self._descents = 0
-        self.is_dirty = False
+        self.is_dirty = self._was_late = False
 
     def optimizer_made(self, parameters: Any) -> None:
         """Take note of parameters that are trained."""
         self._trained.update(id(parameter) for parameter in parameters)
         self.is_dirty = True
 
-    def find(self) -> None:
-        """Look for modules, where an optimizer has been made since the last look."""
+    def find(self, *, is_late: bool = False) -> None:
+        """Look for modules, where an optimizer has been made since the last look.
+
+        Args:
+            is_late: The step's call of a root was before this look.
+        """
         if not self.is_dirty:
             return
-        self.is_dirty = False
+        self.is_dirty, self._was_late = False, is_late
         modules = _living_modules()
         inner = {id(child) for module in modules for child in module._modules.values()}
         for module in modules:
@@ -63,7 +67,10 @@ class Roots:
 
     def look_deeper(self) -> None:
         """Follow the children of roots that no step has called, where none was called at all."""
-        if self._descents >= MOST_DEPTH or any(self._rows[i]["calls"] for i in self._owners):
+        if self._was_late:  # nothing can have been seen in this step
+            self._was_late = False
+            return
+        if self._descents >= MOST_DEPTH or self.was_called:
             return
         self._descents += 1
         for i in list(self._owners):

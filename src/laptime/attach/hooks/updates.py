@@ -45,7 +45,7 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
         ours = current() == recorder.thread
         if ours:
             if roots.is_dirty:
-                roots.find()
+                roots.find(is_late=True)
             if recorder.book.found.backward_at is None:
                 recorder.book.found.backward_at = caller_place()
             recorder.backward_started(scalar_of(tensors))
@@ -80,24 +80,24 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
 
 def scalar_of(tensors: Any) -> Any:
     """Return the loss that backward is called on: a number on a host, a tensor on a device."""
-    import torch
-
     first = tensors
-    if type(tensors) is list or type(tensors) is tuple:
-        first = tensors[0] if tensors else None
-    if not isinstance(first, torch.Tensor) or first.numel() != 1:
+    if type(first) is list or type(first) is tuple:
+        first = first[0] if first else None
+    if type(first) is not _TENSOR and not isinstance(first, _TENSOR):
+        return None
+    if first.numel() != 1:
         return None
     return _ITEM(first) if first.is_cpu else first.detach()
 
 
-def _item() -> Any:
+def _tensor_and_item() -> Any:
     import torch
 
     base = getattr(torch._C, "TensorBase", None) or torch._C._TensorBase  # until 2.1
-    return base.item
+    return torch.Tensor, base.item
 
 
-_ITEM = _item()
+_TENSOR, _ITEM = _tensor_and_item()
 
 
 def _hook_creation(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> None:
