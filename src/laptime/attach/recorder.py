@@ -110,8 +110,8 @@ class Recorder:
     def fetched(self, one: Pass, batch: Any) -> None:
         """A batch is there."""
         self.fetch_depth -= 1
-        self.passes.fetched(one)
         self.enter(After.LOADING)
+        self.passes.fetched(one)
         if one.fetched == 1:
             self.book.loader_began(one.loader, one.start, self.ledger)
         if not self.is_held:

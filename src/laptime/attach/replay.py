@@ -32,6 +32,11 @@ class OwnBook(Book):
         self._losses, self._samples = [], 0
         return False
 
+    def count_samples(self, one: Pass, batch: Any) -> None:
+        """Add the samples of a batch, unless it was replayed."""
+        if not self.is_replaying:
+            super().count_samples(one, batch)
+
 
 class Replay:
     """Stands between loaders and the script."""

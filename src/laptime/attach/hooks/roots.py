@@ -37,6 +37,8 @@ class Roots:
         self._owners: Set[int] = set()
         """Roots that hold such parameters."""
         self._descents = 0
+        self._gone: List[Dict[str, Any]] = []
+        """Facts of roots that were called and are no more."""
         self.is_dirty = self._was_late = False
 
     def optimizer_made(self, parameters: Any) -> None:
@@ -61,7 +63,7 @@ class Roots:
 
     def forget(self) -> None:
         """Know no module any more: those of before may be gone, and their identities others'."""
-        for known in (self._rows, self._modules, self._trained, self._owners):
+        for known in (self._rows, self._modules, self._trained, self._owners, self._gone):
             known.clear()
         self._descents = 0
 
@@ -82,7 +84,7 @@ class Roots:
     @property
     def was_called(self) -> bool:
         """Whether a root that is trained has been called."""
-        return any(self._rows[i]["calls"] for i in self._owners)
+        return bool(self._gone) or any(self._rows[i]["calls"] for i in self._owners)
 
     @property
     def are_known(self) -> bool:
@@ -91,7 +93,7 @@ class Roots:
 
     def rows(self) -> List[Dict[str, Any]]:
         """Return the roots that were called, as facts."""
-        return [row for row in self._rows.values() if row["calls"]]
+        return [row for row in (*self._gone, *self._rows.values()) if row["calls"]]
 
     def device(self) -> Any:
         """Return where the first parameter that is trained is; None where that is not known."""
@@ -112,12 +114,23 @@ class Roots:
             return
         known = self._modules.get(id(module))
         if known is None or known() is not module:
-            self._owners.discard(id(module))
-            self._modules[id(module)] = weakref.ref(module)
+            self._modules[id(module)] = weakref.ref(module, self._forget_one(id(module)))
             self._rows[id(module)] = _facts(module, parameters)
         if any(id(parameter) in self._trained for parameter in parameters):
             self._owners.add(id(module))
         self._hook(type(module))
+
+    def _forget_one(self, identity: int) -> Any:
+        """Return what is called when a module is gone: its identity may be another's then."""
+
+        def gone(_module: Any) -> None:
+            row = self._rows.pop(identity, None)
+            self._modules.pop(identity, None)
+            self._owners.discard(identity)
+            if row is not None and row["calls"]:
+                self._gone.append(row)
+
+        return gone
 
     def _hook(self, module_class: Any) -> None:
         if _OWN in module_class.__dict__:
@@ -126,20 +139,20 @@ class Roots:
 
         original, rows, owners = module_class.__call__, self._rows, self._owners
         recorder, grad, current = self._recorder, torch.is_grad_enabled, threading.get_ident
-        compiling, modules = build_is_compiling(), self._modules
+        compiling = build_is_compiling()
 
         @stands_for(original)
         def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - it replaces one
             if compiling():  # traced as part of something larger: nothing of ours is in there
                 return original(self, *args, **kwargs)
             row = rows.get(id(self))
-            ours = row is not None and current() == recorder.thread and modules[id(self)]() is self
+            ours = row is not None and current() == recorder.thread
             left = None
             if row is not None and ours:
                 if not row["calls"]:
                     row["place"] = caller_place()
                 row["calls"] += 1
-                answers_only = not grad() and not self.training and id(self) in owners
+                answers_only = not self.training and not grad() and id(self) in owners
                 left = recorder.root_called(answers_only=answers_only)
             try:
                 if ours and recorder.around_root is not None:

@@ -38,7 +38,7 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
     """Replace what ``Tensor.backward`` calls: a hook on the module would break in-place changes."""
     import torch
 
-    original, current = torch.autograd.backward, threading.get_ident
+    original, current, found_at = torch.autograd.backward, threading.get_ident, set()
 
     @stands_for(original)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -46,7 +46,8 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
         if ours:
             if roots.is_dirty:
                 roots.find(is_late=True)
-            if recorder.book.found.backward_at is None:
+            if recorder.book not in found_at:
+                found_at.add(recorder.book)
                 recorder.book.found.backward_at = caller_place()
             recorder.backward_started(scalar_of(tensors))
         try:
