@@ -19,7 +19,7 @@ class Block(nn.Module):
 
     def forward(self, x):
         x = x + torch.relu(self.fc(self.norm(x)))
-        return planted.slow_gradient(x, 0.006)
+        return planted.slow_gradient(x, 0.008)
 
 
 torch.manual_seed(0)

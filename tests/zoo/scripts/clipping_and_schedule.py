@@ -23,7 +23,7 @@ class TinyTransformer(nn.Module):
 
     def forward(self, tokens):
         h = self.encoder(self.embedding(tokens) * math.sqrt(16))
-        return self.decoder(planted.slow_gradient(h, 0.01))
+        return self.decoder(planted.slow_gradient(h, 0.016))
 
 
 def lr_lambda(step):

@@ -28,8 +28,8 @@ def hook_updates(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> None:
         made: Called with every optimizer when it is made.
     """
     _hook_backward(recorder, roots)
-    _hook_creation(recorder, roots, made)
-    _hook_steps(recorder, roots)
+    hook_class = _hook_steps(recorder, roots)
+    _hook_creation(recorder, roots, made, hook_class)
     _hook_scaler(recorder)
     _hook_rest(recorder)
 
@@ -101,7 +101,9 @@ def _tensor_and_item() -> Any:
 _TENSOR, _ITEM = _tensor_and_item()
 
 
-def _hook_creation(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> None:
+def _hook_creation(
+    recorder: Recorder, roots: Roots, made: MadeOptimizer, hook_class: Callable[[Any], None]
+) -> None:
     from torch.optim import Optimizer
 
     original, add = Optimizer.__init__, Optimizer.add_param_group
@@ -115,6 +117,7 @@ def _hook_creation(recorder: Recorder, roots: Roots, made: MadeOptimizer) -> Non
             leave_no_frame(error)
             raise
         made(self)
+        hook_class(type(self))
         _row_of(self, recorder, place)
         roots.optimizer_made(p for group in self.param_groups for p in group["params"])
 
@@ -156,8 +159,12 @@ def _facts(optimizer: Any, place: Any) -> Dict[str, Any]:
     }
 
 
-def _hook_steps(recorder: Recorder, roots: Roots) -> None:
-    """Use torch's own hooks, which every optimizer calls; a closure runs between the two."""
+def _hook_steps(recorder: Recorder, roots: Roots) -> Callable[[Any], None]:
+    """Use torch's own hooks, which every optimizer calls; a closure runs between the two.
+
+    Returns what hooks a class of optimizers: in early versions torch.compile takes torch's own
+    hooks from all of them (``TorchPatcher`` in torch/_dynamo/eval_frame.py of 2.1).
+    """
     from torch.optim.optimizer import (
         register_optimizer_step_post_hook,
         register_optimizer_step_pre_hook,
@@ -187,8 +194,41 @@ def _hook_steps(recorder: Recorder, roots: Roots) -> None:
     def row_of(optimizer: Any) -> Any:
         return _row_of(optimizer, recorder, None)
 
+    def replace_step(optimizer_class: Any) -> None:
+        original = optimizer_class.step
+        if not getattr(original, "_laptime", False):
+            optimizer_class.step = step = _step_between(original, before, after)
+            step._laptime = step.hooked = True
+
+    if _loses_hooks():
+        return replace_step
     register_optimizer_step_pre_hook(before)
     register_optimizer_step_post_hook(after)
+    return lambda _optimizer_class: None
+
+
+def _loses_hooks() -> bool:
+    import torch
+
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5)
+
+
+def _step_between(original: Any, before: Any, after: Any) -> Any:
+    """Return a step with a call on both sides; it names nothing that it could be unwrapped to."""
+
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            before(self, args, kwargs)
+            answer = original(self, *args, **kwargs)
+            after(self, args, kwargs)
+        except BaseException as error:
+            leave_no_frame(error)
+            raise
+        return answer
+
+    step = stands_for(original)(step)
+    del step.__wrapped__  # type: ignore[attr-defined]
+    return step
 
 
 def _hook_scaler(recorder: Recorder) -> None:
