@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.metadata
 import os
 import re
@@ -84,6 +85,7 @@ def _with_requirements(names: tuple[str, ...]) -> Iterator[str]:
         waiting += [word[0] for word in words if word]
 
 
+@functools.cache
 def version(python: str | Path) -> tuple[int, int]:
     """Return the version of an interpreter."""
     found = _answer(python, "import sys; print('%d %d' % sys.version_info[:2])")
@@ -91,6 +93,7 @@ def version(python: str | Path) -> tuple[int, int]:
     return int(major), int(minor)
 
 
+@functools.cache
 def has_torch(python: str | Path) -> bool:
     """Say whether an interpreter finds torch."""
     try:

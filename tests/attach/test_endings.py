@@ -56,13 +56,6 @@ print(got, flush=True)
 WAITS = "import signal; print('ready', flush=True); signal.pause()"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    path = tmp_path / "here"
-    path.mkdir()
-    return Place(path)
-
-
 @contextlib.contextmanager
 def started(place: Place, *command: str, **how: object) -> Iterator[subprocess.Popen[str]]:
     """Start a command and wait until it says that it is ready."""

@@ -14,15 +14,12 @@ from pathlib import Path
 
 import pytest
 from tests.attach.foreign import (
-    BARE,
     NAMED,
     REASON,
     STEPS,
     TRAINING,
     Place,
     enterable,
-    has_torch,
-    make_environment,
     version,
 )
 
@@ -55,71 +52,12 @@ print(json.dumps({
 }, indent=0, sort_keys=True))
 """
 
-CUSTOMIZE = """
-import sys
-if "laptime" not in getattr(sys, "orig_argv", ()):  # laptime's own process has one, too
-    print({who!r}, __name__, __file__.endswith("customize.py"), __spec__.name,
-          sys.modules[__name__].__dict__ is globals())
-WHO = {who!r}
-"""
-
-ASKS = """
-import sys
-for name in ("sitecustomize", "usercustomize"):
-    try:
-        print(name, __import__(name).WHO)
-    except ImportError as error:
-        print(error)
-"""
-
-HANDS_ON = """
-import os, sys
-here = os.path.dirname(os.path.abspath(__file__))
-kept = list(sys.path)
-sys.path[:] = [path for path in kept if os.path.abspath(path) != here]
-own = sys.modules.pop("sitecustomize")
-try:
-    import sitecustomize
-except ImportError as error:
-    print("nobody after", error)
-sys.path[:] = kept
-sys.modules["sitecustomize"] = own
-WHO = "one that hands on"
-"""
-
-
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return this Python with torch and what torch needs."""
-    return str(make_environment(tmp_path_factory.mktemp("bare"), "torch", "numpy"))
-
-
-@pytest.fixture
-def interpreter(bare: str) -> Callable[[str], str]:
-    return lambda word: bare if word == BARE else word
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    path = tmp_path / "here"
-    path.mkdir()
-    return Place(path)
-
-
-def customized(place: Place, *folders: str) -> Place:
-    """Give a place a sitecustomize in each of these folders, all of them on PYTHONPATH."""
-    for folder in folders:
-        place.write(f"{folder}/sitecustomize.py", CUSTOMIZE.format(who=folder))
-    return Place(place.path, {"PYTHONPATH": os.pathsep.join(folders)})
-
 
 @pytest.mark.parametrize("word", enterable())
 def test_a_script_of_another_environment_is_recorded(
-    word: str, place: Place, interpreter: Callable[[str], str]
+    word: str, place: Place, with_torch: Callable[[str], str]
 ) -> None:
-    python = interpreter(word)
-    if not has_torch(python):
-        pytest.skip(f"{python} has no torch")
+    python = with_torch(word)
     pair = place.pair(python, place.write("train.py", TRAINING), "a", "--b")
 
     pair.check()
@@ -181,75 +119,6 @@ def test_an_own_pythonpath_stays_as_it_was(place: Place, bare: str) -> None:
 
     pair.check()
     assert pair.plain.stdout.startswith("known")
-
-
-@pytest.mark.parametrize("word", enterable())
-def test_a_sitecustomize_on_pythonpath_runs_once_under_its_own_name(
-    word: str, place: Place, interpreter: Callable[[str], str]
-) -> None:
-    place.write("asks.py", ASKS)
-    pair = customized(place, "first", "second").pair(interpreter(word), "asks.py")
-
-    pair.check()
-    assert pair.plain.stdout.splitlines()[:2] == [
-        "first sitecustomize True sitecustomize True",
-        "sitecustomize first",
-    ]
-
-
-def test_a_sitecustomize_in_site_packages_runs_once_under_its_own_name(
-    place: Place, tmp_path: Path
-) -> None:
-    python = make_environment(tmp_path / "environment")
-    site = site_packages(python)
-    (site / "sitecustomize.py").write_text(CUSTOMIZE.format(who="site"))
-    (site / "usercustomize.py").write_text(CUSTOMIZE.format(who="user"))
-    configuration = python.parent.parent / "pyvenv.cfg"
-    configuration.write_text(configuration.read_text().replace("= false", "= true"))
-    place.write("asks.py", ASKS)
-    pair = place.pair(str(python), "asks.py")
-
-    pair.check()
-    assert pair.plain.stdout.splitlines() == [
-        "site sitecustomize True sitecustomize True",
-        "user usercustomize True usercustomize True",
-        "sitecustomize site",
-        "usercustomize user",
-    ]
-
-
-def site_packages(python: Path) -> Path:
-    return next(python.parent.parent.glob("lib/python3*")) / "site-packages"
-
-
-def test_without_a_sitecustomize_there_is_none_to_import(place: Place, bare: str) -> None:
-    place.write("asks.py", ASKS)
-
-    place.pair(bare, "asks.py").check()
-
-
-@pytest.mark.parametrize("text", ["raise ValueError('theirs')", "import no_such_module", "1 +"])
-def test_a_sitecustomize_that_fails_fails_as_without_us(text: str, tmp_path: Path) -> None:
-    python = make_environment(tmp_path / "environment")
-    (site_packages(python) / "sitecustomize.py").write_text(text + "\n")
-    pair = Place(tmp_path).pair(
-        str(python),
-        "-c",
-        "import sys; print(SEEN in sys.modules)".replace("SEEN", repr("sitecustomize")),
-    )
-
-    pair.check()
-    assert "Error in sitecustomize" in pair.plain.stderr
-
-
-def test_a_sitecustomize_that_hands_on_finds_the_next(place: Place, bare: str) -> None:
-    place.write("asks.py", ASKS)
-    before = customized(place, "before", "after")
-    place.write("before/sitecustomize.py", HANDS_ON)
-    pair = before.pair(bare, "asks.py")
-
-    pair.check()
-    assert "after sitecustomize True sitecustomize True" in pair.plain.stdout
 
 
 @pytest.mark.parametrize("flags", ["-I", "-E", "-S", "-IS", "-u -I", "-W error -E", "-X utf8 -I"])
@@ -355,3 +224,14 @@ def test_a_directory_that_is_gone_is_no_trouble(place: Place, bare: str) -> None
     place.write("gone.sh", f"mkdir away; cd away; rmdir ../away; exec {bare} -c 'print(1)'\n")
 
     place.pair("sh", "gone.sh").check()
+
+
+@pytest.mark.parametrize("word", enterable())
+def test_a_strict_python_has_nothing_to_object_to(
+    word: str, place: Place, with_torch: Callable[[str], str]
+) -> None:
+    place.write("train.py", TRAINING)
+    pair = place.pair(with_torch(word), "-W", "error", "-X", "dev", "-bb", "-OO", "train.py")
+
+    pair.check()
+    assert pair.steps == STEPS

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from torch.utils.data import dataloader as torch_loader
 from laptime.attach.found import Found
 from laptime.attach.headroom import Headroom, Policy
 from laptime.attach.hooks.loader import hook_loaders
+from laptime.attach.journal import Journal
 from laptime.attach.recorder import Recorder
 from laptime.attach.replay import OwnBook
 from laptime.attach.shelf import MOST_BATCHES, Shelf, copied, size_of
@@ -45,17 +47,6 @@ class FakeStill:
         if self.is_on:
             self.events.append(("resume", None))
         self.is_on = False
-
-
-class FakeJournal:
-    def __init__(self):
-        self.rows = {}
-
-    def append(self, name, rows):
-        self.rows.setdefault(name, []).extend(rows)
-
-    def write_facts(self, facts):
-        self.facts = json.loads(json.dumps(facts))
 
 
 class Points(Dataset):
@@ -84,10 +75,12 @@ class Stream(IterableDataset):
 class Script:
     """A training without a model: what a recorder sees of one."""
 
+    directory = Path()
+
     def __init__(self, policy=SHORT, step_ns=3 * MS):
-        self.clock, self.journal, self.step_ns = FakeClock(), FakeJournal(), step_ns
+        self.clock, self.step_ns = FakeClock(), step_ns
         self.recorder = Recorder(
-            OwnBook(lambda: self.journal, Found(), 0), self.clock.read_ns
+            OwnBook(lambda: Journal(str(self.directory), 0), Found(), 0), self.clock.read_ns
         )  # fmt: skip
         self.found = self.recorder.book.found
         self.found.optimizers.append({"parameters": 1, "steps": 0, "stepped_at": None})
@@ -97,12 +90,14 @@ class Script:
         hook_loaders(self.recorder, lambda place, args, kwargs: (args, kwargs))
         self.recorder.at_boundary = self.at_boundary
         self.headroom.replay.listen()
-        self.is_over = False
+        self.is_over = self.is_closed = False
         self.seen = []
 
     def at_boundary(self):
         if not self.headroom.stepped():
             self.is_over = True
+            self.close()
+            raise SystemExit
 
     def step(self, launch=lambda: None):
         self.recorder.optimizer_started(None)
@@ -113,25 +108,33 @@ class Script:
     def train(self, loader, epochs):
         """Train until it is stopped; return how many batches each pass gave."""
         passes = []
-        for _ in range(epochs):
-            passes.append(0)
-            for x, _ in loader:
-                if self.is_over:
-                    return passes
-                passes[-1] += 1
-                self.seen.append(x.flatten().tolist())
-                x.zero_()  # scripts change what they are given
-                self.step()
+        with suppress(SystemExit):
+            for _ in range(epochs):
+                passes.append(0)
+                for x, _ in loader:
+                    passes[-1] += 1
+                    self.seen.append(x.flatten().tolist())
+                    x.zero_()  # scripts change what they are given
+                    self.step()
         return passes
 
     def close(self):
-        self.headroom.close()
-        self.recorder.close("exit")
-        return self.journal.facts
+        if not self.is_closed:
+            self.is_closed = True
+            self.headroom.close()
+            self.recorder.close("steps" if self.is_over else "exit")
+        facts = self.directory / "recorder.json"
+        found = self.found.document()
+        return json.loads(facts.read_text()) if facts.is_file() else found
+
+    def rows(self, name):
+        log = self.directory / name
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
 
 
 @pytest.fixture(autouse=True)
-def _restored_loaders(monkeypatch):
+def _restored_loaders(monkeypatch, tmp_path):
+    monkeypatch.setattr(Script, "directory", tmp_path)
     hooked = [
         (DataLoader, "__init__"),
         (DataLoader, "__iter__"),
@@ -178,16 +181,17 @@ def test_what_was_replayed_is_no_part_of_the_scripts_own_record():
     dataset = Points(script.clock, 200)
     script.train(DataLoader(dataset, batch_size=4), epochs=20)
     facts = script.close()
-    epochs, steps = script.journal.rows["epochs.jsonl"], script.journal.rows["steps.jsonl"]
+    epochs, steps = script.rows("epochs.jsonl"), script.rows("steps.jsonl")
     assert len(steps) == facts["steps"] == sum(epoch["steps"] for epoch in epochs)
     assert len(script.seen) > facts["steps"]
+    assert dataset.made >= sum(epoch["samples"] for epoch in epochs) == 4 * len(steps)
     for epoch in epochs:
         own = epoch["steps"]
         assert sum(epoch["phases_ns"].values()) == epoch["wall_ns"]
         assert min(epoch["phases_ns"].values()) >= 0
         assert epoch["phases_ns"]["optimizer"] == own * 3 * MS
         assert epoch["phases_ns"]["data_wait"] <= own * 4 * MS
-    for window in script.journal.rows.get("windows.jsonl", []):
+    for window in script.rows("windows.jsonl"):
         assert window["phases_ns"]["optimizer"] == window["steps"] * 3 * MS
 
 
@@ -195,7 +199,7 @@ def test_an_epoch_with_replayed_batches_is_not_called_whole():
     script = Script()
     script.train(DataLoader(Points(script.clock, 80), batch_size=4), epochs=8)
     script.close()
-    epochs = script.journal.rows["epochs.jsonl"]
+    epochs = script.rows("epochs.jsonl")
     assert any(epoch["complete"] for epoch in epochs)
     assert all(epoch["complete"] == (epoch["steps"] == 20) for epoch in epochs)
 
@@ -224,8 +228,7 @@ def test_a_stream_without_a_length_is_replayed_too():
 def test_a_loader_that_is_made_anew_in_each_epoch_is_kept_anew():
     script = Script()
     for _ in range(9):
-        if not script.is_over:
-            script.train(DataLoader(Points(script.clock, 120), batch_size=4), epochs=1)
+        script.train(DataLoader(Points(script.clock, 120), batch_size=4), epochs=1)
     headroom = script.close()["headroom"]
     assert per_step(headroom["replayed"]) == {3 * MS}
     assert len(headroom["replayed"]) >= 3
@@ -235,15 +238,14 @@ def test_an_evaluation_within_an_epoch_is_no_part_of_a_stretch():
     script = Script()
     evaluation = DataLoader(Points(script.clock, 8), batch_size=4)
     loader = DataLoader(Points(script.clock, 1600), batch_size=4)
-    for i, _ in enumerate(loader):
-        if script.is_over:
-            break
-        script.step()
-        if i % 25 == 24:
-            for _ in evaluation:
-                left = script.recorder.root_called(answers_only=True)
-                script.clock.advance_ns(50 * MS)
-                script.recorder.root_returned(left)
+    with suppress(SystemExit):
+        for i, _ in enumerate(loader):
+            script.step()
+            if i % 25 == 24:
+                for _ in evaluation:
+                    left = script.recorder.root_called(answers_only=True)
+                    script.clock.advance_ns(50 * MS)
+                    script.recorder.root_returned(left)
     facts = script.close()
     assert per_step(facts["headroom"]["loaded"]) == {7 * MS}
     assert per_step(facts["headroom"]["replayed"]) == {3 * MS}
@@ -254,10 +256,9 @@ def test_two_loaders_read_side_by_side_are_both_replayed():
     script = Script()
     first = DataLoader(Points(script.clock, 1600), batch_size=4)
     second = DataLoader(Points(script.clock, 1600), batch_size=2)
-    for _ in zip(first, second):  # noqa: B905
-        if script.is_over:
-            break
-        script.step()
+    with suppress(SystemExit):
+        for _ in zip(first, second, strict=True):
+            script.step()
     headroom = script.close()["headroom"]
     assert per_step(headroom["loaded"]) == {9 * MS}
     assert per_step(headroom["replayed"]) == {3 * MS}
@@ -306,15 +307,16 @@ def test_what_workers_made_ahead_is_not_counted():
 def test_a_script_that_leaves_its_loop_in_a_replayed_stretch_has_its_workers_again():
     script = Script()
     loader = DataLoader(Points(script.clock, 800), batch_size=4)
-    for _ in range(4):
-        for i, _ in enumerate(loader):
-            if script.is_over or (script.still.is_on and i > 24):
-                break
-            script.step()
+    with suppress(SystemExit):
+        for _ in range(4):
+            for i, _ in enumerate(loader):
+                if script.still.is_on and i > 24:
+                    break
+                script.step()
     facts = script.close()
     assert not script.still.is_on
     assert per_step(facts["headroom"]["replayed"]) == {3 * MS}
-    for epoch in script.journal.rows["epochs.jsonl"]:
+    for epoch in script.rows("epochs.jsonl"):
         assert min(epoch["phases_ns"].values()) >= 0
 
 
@@ -387,16 +389,16 @@ def test_on_a_device_a_stretch_takes_what_the_device_takes(monkeypatch, loading_
     device = FakeDeviceClock(script.clock)
     monkeypatch.setattr("laptime.attach.headroom.CudaClock", lambda name: device)
     script.found.device = "cuda:0"
-    timer = EventTimer(script.recorder.ledger, device, WindowPolicy(min_ns=0, min_steps=20))
+    timer = EventTimer(script.recorder.ledger, device, WindowPolicy(min_ns=0, min_steps=1000))
     script.recorder.use_timer(timer)
-    for _ in DataLoader(Points(script.clock, 1600 * loading_ms), batch_size=4 * loading_ms):
-        if script.is_over:
-            break
-        script.step(lambda: device.launch(10 * MS))
+    loader = DataLoader(Points(script.clock, 1600 * loading_ms), batch_size=4 * loading_ms)
+    with suppress(SystemExit):
+        for _ in loader:
+            script.step(lambda: device.launch(10 * MS))
     facts = script.close()
     assert per_step(facts["headroom"]["replayed"]) == {10 * MS}
     assert per_step(facts["headroom"]["loaded"]) == {loaded_ms * MS}
-    for window in script.journal.rows["windows.jsonl"]:
+    for window in script.rows("windows.jsonl"):
         assert window["device_ns"] is None or not window["device_ns"]["invalid_windows"]
         assert min(window["phases_ns"].values()) >= 0
 
@@ -524,9 +526,10 @@ def test_processes_go_on_when_whoever_stopped_them_is_gone(child):
 
 def test_processes_go_on_when_the_time_is_over(child):
     still = Standstill()
-    still.stop([child.pid], 0.0)
+    still.stop([child.pid], 60.0)
+    assert waits_until_stopped(child)
+    still._deadline.function()
     assert waits_until_continued(child)
-    still._deadline.join()
     assert still.was_late
     still.resume()
 

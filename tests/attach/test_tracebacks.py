@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from tests.attach.foreign import BARE, Place, enterable, has_torch, make_environment, version
+from tests.attach.foreign import BARE, Place, enterable, version
 
 pytestmark = pytest.mark.zoo
 
@@ -142,19 +141,6 @@ UNCAUGHT = {
 }
 
 
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return this Python with torch and what torch needs."""
-    return str(make_environment(tmp_path_factory.mktemp("bare"), "torch", "numpy"))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    path = tmp_path / "here"
-    path.mkdir()
-    return Place(path)
-
-
 def interpreters(newest: tuple[int, int]) -> list[object]:
     """Return those that a test can use: where Python leaves frames out of a re-raise, or all."""
     return [
@@ -164,23 +150,12 @@ def interpreters(newest: tuple[int, int]) -> list[object]:
     ]
 
 
-@pytest.fixture
-def interpreter(bare: str) -> Callable[[str], str]:
-    def build(word: str) -> str:
-        python = bare if word == BARE else word
-        if not has_torch(python):
-            pytest.skip(f"{python} has no torch")
-        return python
-
-    return build
-
-
 @pytest.mark.parametrize("word", interpreters((3, 11)))
 def test_a_traceback_that_a_script_prints_itself_is_as_without_us(
-    word: str, place: Place, interpreter: Callable[[str], str]
+    word: str, place: Place, with_torch: Callable[[str], str]
 ) -> None:
     place.write("train.py", STARTED + CAUGHT.format(cases=CASES))
-    pair = place.pair(interpreter(word), "train.py")
+    pair = place.pair(with_torch(word), "train.py")
 
     pair.check()
     assert "laptime" not in pair.under.stdout + pair.under.stderr
@@ -190,11 +165,11 @@ def test_a_traceback_that_a_script_prints_itself_is_as_without_us(
 @pytest.mark.parametrize("word", interpreters((3, 9)))
 @pytest.mark.parametrize("name", UNCAUGHT)
 def test_an_error_that_ends_a_script_prints_what_it_prints_without_us(
-    name: str, word: str, place: Place, interpreter: Callable[[str], str]
+    name: str, word: str, place: Place, with_torch: Callable[[str], str]
 ) -> None:
     first = "raise OSError('before a step')\n" if name == "first of all" else ""
     place.write("train.py", STARTED.replace("\nstep()\n", f"\n{first}step()\n") + UNCAUGHT[name])
-    pair = place.pair(interpreter(word), "train.py")
+    pair = place.pair(with_torch(word), "train.py")
 
     pair.check()
     assert pair.plain.status == (0 if name == "thread" else 1)
@@ -202,10 +177,10 @@ def test_an_error_that_ends_a_script_prints_what_it_prints_without_us(
 
 @pytest.mark.parametrize("word", interpreters((3, 9)))
 def test_a_warning_names_the_line_that_it_names_without_us(
-    word: str, place: Place, interpreter: Callable[[str], str]
+    word: str, place: Place, with_torch: Callable[[str], str]
 ) -> None:
     place.write("train.py", STARTED + WARNS)
-    pair = place.pair(interpreter(word), "-W", "always", "train.py")
+    pair = place.pair(with_torch(word), "-W", "always", "train.py")
 
     pair.check()
     assert pair.plain.stderr.count("Warning") >= 4

@@ -25,9 +25,10 @@ from laptime.tune import (
 )
 from laptime.tune_store import TuneDirectory, create_tuning
 from laptime.tuning.choice.candidates import KINDS, Kind
+from laptime.tuning.findings import Findings
 from laptime.tuning.ground.blocks import Ground, Memory
-from laptime.tuning.ground.price import Costs
-from laptime.tuning.search import Findings, Search
+from laptime.tuning.ground.costs import Costs
+from laptime.tuning.search import Search
 
 MS = 1_000_000
 Overrides = Mapping[str, Any]

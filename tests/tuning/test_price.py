@@ -5,7 +5,9 @@ from tests.tuning.scripts import Script, request
 
 from laptime.errors import SettingsError
 from laptime.study import TurnPolicy
-from laptime.tuning.ground.price import Costs, check_budget, estimate, proof_s
+from laptime.tune import TuneArm
+from laptime.tuning.ground.costs import COMPILE_S, Costs
+from laptime.tuning.ground.price import check_budget, estimate, proof_s, unchanged
 
 POLICY = TurnPolicy(min_turns=4, max_turns=12)
 
@@ -16,28 +18,28 @@ def costs() -> Costs:
 
 
 def test_a_block_is_its_starts_and_its_turns() -> None:
-    assert costs().block_s(3, 4) == pytest.approx(4 + 2 * 2 + 3 * (1.0 + 4 * 1.0))
+    assert costs().block_s(unchanged(3), 4) == pytest.approx(4 + 2 * 2 + 3 * (1.0 + 4 * 1.0))
 
 
 def test_blocks_that_took_longer_correct_what_is_predicted() -> None:
     known = costs()
-    known.took(3, 4, 2 * known.block_s(3, 4), POLICY)
+    known.took(unchanged(3), 4, 2 * known.block_s(unchanged(3), 4), POLICY)
 
-    assert known.block_s(3, 4) == pytest.approx(2 * costs().block_s(3, 4))
+    assert known.block_s(unchanged(3), 4) == pytest.approx(2 * costs().block_s(unchanged(3), 4))
 
 
 def test_what_others_took_is_what_the_next_block_is_expected_to_take() -> None:
     known = costs()
-    known.took(2, 12, known.block_s(2, 12), POLICY)
+    known.took(unchanged(2), 12, known.block_s(unchanged(2), 12), POLICY)
 
-    assert known.usual_s(2, POLICY) == pytest.approx(known.block_s(2, 12))
+    assert known.usual_s(unchanged(2), POLICY) == pytest.approx(known.block_s(unchanged(2), 12))
 
 
 def test_turns_are_as_many_as_fit_and_never_fewer_than_the_fewest() -> None:
     known = costs()
 
-    assert known.most_turns(2, POLICY, known.block_s(2, 7)) == 7
-    assert known.most_turns(2, POLICY, 0.0) == 4
+    assert known.most_turns(unchanged(2), POLICY, known.block_s(unchanged(2), 7)) == 7
+    assert known.most_turns(unchanged(2), POLICY, 0.0) == 4
 
 
 def test_a_budget_that_holds_no_proof_says_the_least_that_does() -> None:
@@ -51,8 +53,31 @@ def test_a_budget_that_holds_no_proof_says_the_least_that_does() -> None:
 
 
 def test_the_price_spans_from_nothing_found_to_a_lot() -> None:
-    price = estimate(costs(), request(), counts=4, candidates=5)
+    price = estimate(costs(), request(), counts=4, candidates=unchanged(5))
 
     assert 0 < price.least_s < price.most_s
     assert proof_s(costs(), request()) < price.most_s
     assert price.words().startswith("between ")
+
+
+COMPILED = [*unchanged(1), TuneArm(name="compile", changes=(("compile", True),))]
+
+
+def test_what_compiles_costs_more_and_how_much_is_learnt_apart() -> None:
+    known = costs()
+    plain_s = known.block_s(unchanged(2), 4)
+    assert known.block_s(COMPILED, 4) == pytest.approx(plain_s + COMPILE_S)
+
+    known.took(COMPILED, 4, plain_s + 20.0, POLICY)
+
+    assert known.block_s(COMPILED, 4) == pytest.approx(plain_s + 20.0)
+    assert known.block_s(unchanged(2), 4) == pytest.approx(plain_s)
+
+
+def test_arms_of_a_short_job_start_one_after_another() -> None:
+    pilot = Script().pilot().model_copy(update={"start_s": 4.0, "prepare_s": 0.7})
+    short = TurnPolicy(min_turns=1, max_turns=1, min_steps=40, min_s=0.0)
+
+    known = Costs(pilot, turn_s=0.93, short=short)
+
+    assert known.least_s(unchanged(3), POLICY) == pytest.approx(3 * (4 + 1.0 + 1.0))

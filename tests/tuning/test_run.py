@@ -181,3 +181,18 @@ def test_the_built_in_job_gets_the_command_that_is_faster(tmp_path: Path) -> Non
 
     assert record.changes[0].words == "`laptime train --width 8 --num-workers 4`"
     assert "_tune_resnet18_" in record.id
+
+
+def test_a_report_finds_a_tuning_by_its_name_and_is_made_from_its_files(tmp_path: Path) -> None:
+    from laptime.cli.main import invoke
+
+    record = run(tmp_path, FakeArms(WAITS)).record
+    runs = tmp_path / "runs"
+
+    for name in ((), (record.id[-6:],), (str(runs / record.id),)):
+        invoke(["report", *name, "--runs-dir", str(runs)])
+
+    page = (runs / record.id / "report.html").read_text()
+    assert record.gain is not None
+    assert record.gain.name in page
+    assert (runs / record.id / "figures" / "tuning.svg").is_file()

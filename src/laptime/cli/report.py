@@ -16,13 +16,14 @@ from laptime.script_store import ScriptDirectory, list_scripts
 from laptime.store import RunDirectory, list_runs
 from laptime.studies.reread import reread_study
 from laptime.study_store import StudyDirectory, list_studies
+from laptime.tune_store import TuneDirectory, find_tuning, is_tuning, list_tunings
 
 if TYPE_CHECKING:
     from laptime.report.document import Document
 
 FORMATS = ("html", "markdown", "text")
 
-Found = LabDirectory | RunDirectory | StudyDirectory | ScriptDirectory
+Found = LabDirectory | RunDirectory | StudyDirectory | ScriptDirectory | TuneDirectory
 
 
 def report_command(
@@ -81,14 +82,14 @@ def documented(
 
 
 def find_reported(name: str | None, runs_dir: Path) -> Found:
-    """Return the lab, the study, the run or the script's run of a name; without one, the newest.
+    """Return the lab, tuning, study, run or script's run of a name; without one, the newest.
 
     Raises:
         StoreError: There is none, or more than one.
     """
     if name is None:
         everything: list[Found] = [*list_runs(runs_dir), *list_scripts(runs_dir)]
-        everything += [*list_studies(runs_dir), *list_labs(runs_dir)]
+        everything += [*list_studies(runs_dir), *list_labs(runs_dir), *list_tunings(runs_dir)]
         if not everything:
             raise StoreError(
                 f"{runs_dir} holds nothing to report. `laptime train` makes a run; --runs-dir "
@@ -97,6 +98,8 @@ def find_reported(name: str | None, runs_dir: Path) -> Found:
         return max(everything, key=lambda found: found.id)
     if is_lab(Path(name)) or with_name([lab.path for lab in list_labs(runs_dir)], name):
         return find_lab(runs_dir, name)
+    if is_tuning(Path(name)) or with_name([one.path for one in list_tunings(runs_dir)], name):
+        return find_tuning(runs_dir, name)
     named = find_named(runs_dir, name)
     if named.arm is not None:
         raise SettingsError(f"{name[:200]!r} is one arm: name the study, {named.found.id}.")
@@ -127,6 +130,12 @@ def document_of(found: Found, *, drawn: bool, place: Path | None = None) -> Docu
 
             study = reread_study(found)
             return documents.study_document(study, study_figures(study) if drawn else (), sources)
+        case TuneDirectory():
+            from laptime.report.charts.tuning import tune_figures
+            from laptime.report.tuning.tune import tune_document
+
+            tuning = found.read_record()
+            return tune_document(tuning, tune_figures(tuning) if drawn else (), sources)
         case ScriptDirectory():
             from laptime.report.charts.script import script_figures
 
@@ -150,6 +159,8 @@ def raw_files(found: Found) -> list[Path]:
         case StudyDirectory():
             plans = sorted(found.path.glob("plan*.json"))
             return [*plans, found.blocks, found.trained, found.path / "aside.json"]
+        case TuneDirectory():
+            return [found.path / "tune.json", found.blocks, found.recorder]
         case ScriptDirectory():
             names = ("recorder.json", "epochs.jsonl", "steps.jsonl", "windows.jsonl")
             return [path / name for path in found.process_paths() for name in names]
@@ -159,9 +170,9 @@ def raw_files(found: Found) -> list[Path]:
 
 _HELP = """Write what was measured as one page, report.html, and as Markdown with SVG files.
 
-NAME is a run, of a script too, a study or a lab: a directory, a name in --runs-dir, or how that
-begins or ends; without one it is the newest. With two names it is their comparison. The page loads
-nothing from elsewhere. Nothing is measured: equal samples give equal files.
+NAME is a run, of a script too, a tuning, a study or a lab: a directory, a name in --runs-dir, or
+how that begins or ends; without one it is the newest. With two names it is their comparison. The
+page loads nothing from elsewhere. Nothing is measured: equal samples give equal files.
 """
 
 command = click.Command(

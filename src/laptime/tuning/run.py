@@ -93,7 +93,7 @@ def run_tuning(
                 tuned = conclude(directory, request, look, search.findings, ground, start_ns)
                 if ground.blocks:
                     directory.write_record(tuned.record)
-    except LaptimeError:
+    except (LaptimeError, KeyboardInterrupt):
         if not directory.blocks.exists():
             directory.discard()
         raise

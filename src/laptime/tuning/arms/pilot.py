@@ -211,9 +211,10 @@ def loader_facts(recorder: Mapping[str, Any]) -> LoaderFacts | None:
     loader = training_loader(recorder)
     if loader is None:
         return None
-    read = [row for row in recorder["loaders"] if row.get("training_passes")]
+    # One that is made anew for every epoch is one loader: its line says so.
+    read = {_place(row) for row in recorder["loaders"] if row.get("training_passes")}
     return LoaderFacts(
-        place=(loader.get("place") or {}).get("text"),
+        place=_place(loader),
         num_workers=loader.get("num_workers") or 0,
         prefetch_factor=loader.get("prefetch_factor"),
         persistent_workers=bool(loader.get("persistent_workers")),
@@ -221,6 +222,11 @@ def loader_facts(recorder: Mapping[str, Any]) -> LoaderFacts | None:
         is_iterable=bool(loader.get("iterable")),
         num_loaders=len(read),
     )
+
+
+def _place(row: Mapping[str, Any]) -> str | None:
+    place: str | None = (row.get("place") or {}).get("text")
+    return place
 
 
 def optimizer_facts(recorder: Mapping[str, Any]) -> tuple[OptimizerFacts, ...]:

@@ -81,7 +81,9 @@ class Climb:
         gains = self.gains()
         best = max(gains, key=lambda count: (gains[count], -count), default=self.current)
         near = [c for c in gains if gains[c] >= gains[best] - ZONE - PROCESS_SD]
-        wanted = dict.fromkeys((min(near, default=best), best))
+        smallest = min(near, default=best)
+        is_as_good = gains.get(best, 0.0) - gains.get(smallest, 0.0) < ZONE / 3
+        wanted = (smallest,) if is_as_good else (smallest, best)
         return [
             workers_candidate(count)
             for count in wanted
