@@ -113,6 +113,7 @@ class Gate:
             return None
         if counted % max(1, len(self.worker_pids())):  # batches come in bursts of one a worker
             return None
+        self._recorder.enter(Phase.SYNC)
         self._wait()
         self._recorder.enter(Phase.LOGGING)
         phases_ns, wall_ns = self._spent(start)

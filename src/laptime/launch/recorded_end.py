@@ -18,7 +18,8 @@ def end_of(status: ScriptStatus, returncode: int, run: Path, wall_ns: int) -> Sc
     """Return the status of a command that has ended."""
     word, reason = _outcome(returncode)
     if _events(run) & {"steps"}:
-        word, reason = "stopped", f"after {status.steps_asked} steps, as was asked"
+        asked = f"after {status.steps_asked} steps" if status.steps_asked else "after its headroom"
+        word, reason = "stopped", f"{asked}, as was asked"
     changes = {"status": word, "reason": reason, "exit_status": returncode, "wall_ns": wall_ns}
     return status.model_copy(update=changes)
 
