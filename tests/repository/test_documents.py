@@ -21,7 +21,11 @@ def test_every_file_named_with_its_folder_exists(root: Path, documents: dict[str
     names = {
         (path, name)
         for path, text in documents.items()
-        for name in re.findall(r"(?<![\w/.-])((?:\w+/)+\w+\.(?:py|md|sh|toml|jinja))\b", text)
+        for name in re.findall(
+            r"(?<![\w/.-])(?<!^(?:---|\+\+\+) )((?:\w+/)+\w+\.(?:py|md|sh|toml|jinja))\b",
+            text,
+            re.MULTILINE,
+        )
     }
     roots = (root, root / "src" / "laptime")
 
