@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check format lint types layers coverage truth bench bench-peers test-slow test-faults test-gpu test-zoo docs clean
+.PHONY: help lab test check format lint types layers coverage truth bench bench-peers test-slow test-faults test-gpu test-zoo test-tune docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,7 +55,10 @@ $(FRAMEWORKS): $(INSTALLED) constraints-frameworks.txt
 	@touch $@
 
 test-zoo: $(FRAMEWORKS) ## Unedited scripts as people write them, with planted costs
-	$(BIN)/pytest -q -m zoo -p no:randomly
+	$(BIN)/pytest -q -m zoo -p no:randomly --ignore tests/zoo/test_tune.py
+
+test-tune: $(FRAMEWORKS) ## Tune scripts whose best setting is known: half an hour, on a quiet machine
+	$(BIN)/pytest -q -s -m zoo -p no:randomly tests/zoo/test_tune.py
 
 test-gpu: $(INSTALLED) ## Tests that need a CUDA device
 	$(BIN)/pytest -q -s -m gpu
