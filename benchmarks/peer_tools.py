@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
-
-import torch
 
 from laptime.timing.clock import read_ns
 
@@ -41,9 +41,14 @@ def python_of(tool: str) -> str:
     python = home / "bin" / "python"
     if not python.exists():
         print(f"making {home}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        wanted = [f"torch=={torch.__version__.partition('+')[0]}", f"{tool}=={VERSIONS[tool]}"]
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
+        ours = {name: metadata.version(name).partition("+")[0] for name in ("torch", "numpy")}
+        wanted = [f"{name}=={number}" for name, number in {**ours, tool: VERSIONS[tool]}.items()]
+        try:
+            subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
+        except BaseException:
+            shutil.rmtree(home, ignore_errors=True)  # half an environment would be taken for one
+            raise
     return str(python)
 
 
@@ -118,7 +123,11 @@ class Way:
         """Run one of our scripts in a directory, this way."""
         directory.mkdir(parents=True, exist_ok=True)
         script = directory / name
-        script.write_text(self.edit((SCRIPTS / name).read_text()))
+        plain = (SCRIPTS / name).read_text()
+        edited = self.edit(plain)
+        if (edited != plain) != bool(self.lines):
+            raise RuntimeError(f"the lines of {self.name} do not fit into {name}")
+        script.write_text(edited)
         beside = {"PATH": f"{Path(self.command(script, [])[0]).parent}:{os.environ['PATH']}"}
         return execute(self.command(script, arguments), directory, {**self.variables, **beside})
 

@@ -113,6 +113,8 @@ def measure_truth(
         for candidate in order.sample(candidates, len(candidates)):
             command = [sys.executable, f"{job}.py", "--epochs", str(EPOCHS), *candidate.split()]
             ran = execute(command, place)
+            if ran.status:
+                raise RuntimeError(f"{command} ended with {ran.status}: {ran.said[-2000:]}")
             told = json.loads(ran.said.splitlines()[-1])
             epoch_s[candidate].append(statistics.mean(told["epoch_s"]))
             batches = told["batches"]

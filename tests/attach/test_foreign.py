@@ -191,7 +191,7 @@ def test_ranks_of_torchrun_are_recorded_each(place: Place, bare: str) -> None:
     )
     text = TRAINING.replace("optimizer =", joined, 1)
     text = text.replace("    print(", "    if dist.get_rank() == 0: print(")  # lines may mix
-    place.write("train.py", text + "dist.destroy_process_group()\n")
+    place.write("train.py", text + "dist.barrier()\ndist.destroy_process_group()\n")
     launch = [bare, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     pair = place.pair(*launch, "train.py")
 

@@ -299,3 +299,11 @@ def test_arms_that_get_into_each_others_way_run_one_after_another(tmp_path: Path
     assert any("get into each other's way" in text for text in tuning.notes.warnings)
     designs = {block.block.design for block in tuning.directory.read_blocks()}
     assert designs == {"sequential"}
+
+
+def test_beside_other_programs_nothing_to_gain_is_not_said_either(tmp_path: Path) -> None:
+    tuning = tune(tmp_path, Script(compute_ms=30, load_ms=3), meter=Calm(repeat(2.0)))
+
+    assert tuning.findings.conclusion == "refused"
+    said = [text for text in tuning.notes.warnings if text.startswith("Other programs use")]
+    assert len(said) == 1

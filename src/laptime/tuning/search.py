@@ -21,7 +21,7 @@ from laptime.tuning.ground.price import (
     unchanged,
 )
 from laptime.tuning.judging.measures import Yardstick
-from laptime.tuning.judging.verdicts import Bench
+from laptime.tuning.judging.verdicts import Bench, disturbance
 from laptime.tuning.stages.climb import Climb
 from laptime.tuning.stages.sorting import WORKERS, Sorting
 from laptime.tuning.stages.together import climb_ladder, followers, ladder, waits_for_workers
@@ -75,7 +75,7 @@ class Search:
         if found.refusals:
             return found.conclude("refused")
         if not kept:
-            return found.conclude("not verified" if found.lacks_verdicts else "nothing to gain")
+            return self._without_a_gain()
         return self._prove(self._together(kept))
 
     @property
@@ -92,6 +92,14 @@ class Search:
             f"To try: {', '.join(names)}. That takes {price.words()}, and no more than "
             f"{render_duration(self._request.budget_s)}."
         )
+
+    def _without_a_gain(self) -> Findings:
+        """Say that there is nothing to gain, unless nothing could have been seen."""
+        found = self.findings
+        found.refusals += disturbance(self._ground.blocks)
+        if found.refusals:
+            return found.conclude("refused")
+        return found.conclude("not verified" if found.lacks_verdicts else "nothing to gain")
 
     # Verdicts
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from laptime.replicate import Block, Design, Replicate, Stage
+from laptime.statistics.steadiness import is_disturbed
 from laptime.studies.block import BlockListener, BlockRun, Meter
 from laptime.studies.plan import BlockPlan, block_orders
 from laptime.studies.process import ArmHandle
@@ -90,6 +91,7 @@ class Ground:
         self._free_bytes, self._resident_bytes = memory.free_bytes, memory.resident_bytes
         self.costs = costs
         self._turns = costs.short
+        self._has_warned = False
         self._failing: set[str] = set()
         """Arms that fail by themselves."""
         self._design: Design = "sequential" if costs.short else "turns"
@@ -166,7 +168,19 @@ class Ground:
         self.blocks.append(kept)
         self._learn(record, plan)
         self.listener.block_ended(record, plan)
+        self._warn_of_others(record)
         return kept
+
+    def _warn_of_others(self, record: Block) -> None:
+        """Say early that a tuning beside other programs concludes nothing."""
+        turns = [turn for replicate in record.replicates for turn in replicate.turns]
+        disturbed = sum(map(is_disturbed, turns))
+        if not self._has_warned and disturbed > len(turns) / 2:
+            self._has_warned = True
+            self.listener.warned(
+                f"Other programs use the CPUs: {disturbed} of {len(turns)} turns are disturbed. "
+                f"End them (`top` names them), or nothing will be concluded."
+            )
 
     def _run(self, plan: TunePlan, stage: Stage, block: int, number: int) -> Block:
         start = partial(self._start, number)

@@ -138,6 +138,14 @@ def steadiness(blocks: Sequence[TuneBlock]) -> tuple[Refusal, ...]:
     return tuple(refusal for rule in rules for refusal in rule(plan, plain))
 
 
+def disturbance(blocks: Sequence[TuneBlock]) -> tuple[Refusal, ...]:
+    """Return the refusal of blocks of any arms during which the machine was not ours alone."""
+    if not blocks:
+        return ()
+    plan, plain = _as_study(blocks)
+    return tuple(refusal for refusal in contaminated(plan, plain) if not refusal.arms)
+
+
 def _as_study(blocks: Sequence[TuneBlock]) -> tuple[Plan, list[Block]]:
     """Return the blocks as those of a study whose arms have no settings of ours."""
     arms = tuple(
