@@ -144,7 +144,14 @@ def with_name(paths: Iterable[Path], word: str) -> list[Path]:
     ]
 
 
-def only_one(paths: list[Path], name: str | None, parent: Path, one: str, many: str) -> Path:
+def only_one(
+    paths: list[Path],
+    name: str | None,
+    parent: Path,
+    one: str,
+    many: str,
+    remedy: str = "Leave --resume out, or name another --runs-dir.",
+) -> Path:
     """Return the directory that a name means, or the newest without a name.
 
     Args:
@@ -153,6 +160,7 @@ def only_one(paths: list[Path], name: str | None, parent: Path, one: str, many: 
         parent: Where they stand.
         one: What one of them is called.
         many: What several are called.
+        remedy: What can be done where the name means none, or several.
 
     Raises:
         StoreError: There is none, or more than one.
@@ -161,7 +169,7 @@ def only_one(paths: list[Path], name: str | None, parent: Path, one: str, many: 
     if len(matches) != 1:
         count = f"no {one}" if not matches else f"{len(matches)} {many}"
         asked = f"{name[:200]!r} names {count} in {parent}" if name else f"{parent} holds {count}"
-        raise StoreError(f"{asked}. Leave --resume out, or name another --runs-dir.")
+        raise StoreError(f"{asked}. {remedy}")
     return matches[0]
 
 

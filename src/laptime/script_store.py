@@ -13,9 +13,9 @@ from laptime.files import (
     is_marked,
     make_directory,
     marked_directories,
+    only_one,
     read_json,
     read_lines,
-    with_name,
     write_json,
 )
 from laptime.script import (
@@ -175,9 +175,6 @@ def find_script(runs_dir: Path, name: str | None) -> ScriptDirectory:
     if name and is_script(Path(name)):
         return ScriptDirectory(Path(name).resolve())
     paths = [found.path for found in list_scripts(runs_dir)]
-    matches = with_name(paths, name) if name else paths[-1:]
-    if len(matches) != 1:
-        count = f"{len(matches)} runs of scripts" if matches else "no run of a script"
-        asked = f"{name[:200]!r} names {count} in {runs_dir}" if name else f"{runs_dir} has {count}"
-        raise StoreError(f"{asked}. `laptime list` shows what is there.")
-    return ScriptDirectory(matches[0])
+    remedy = "`laptime list` shows what is there."
+    found = only_one(paths, name, runs_dir, "run of a script", "runs of scripts", remedy)
+    return ScriptDirectory(found)

@@ -21,6 +21,7 @@ from laptime.files import (
 from laptime.timing.clock import calendar_now
 from laptime.tune import SCHEMA, PilotRecord, TuneBlock, TuneRecord, TuneRequest
 
+_REMEDY = "Name another one, or another --runs-dir."
 _KIND, _MARKER = "tuning", "tune.json"
 """What a tuning is called in errors, and the file that every tuning has."""
 
@@ -123,4 +124,4 @@ def find_tuning(runs_dir: Path, name: str | None) -> TuneDirectory:
     if name and is_tuning(Path(name)):
         return TuneDirectory(Path(name).resolve())
     paths = [found.path for found in list_tunings(runs_dir)]
-    return TuneDirectory(only_one(paths, name, runs_dir, "tuning", "tunings"))
+    return TuneDirectory(only_one(paths, name, runs_dir, "tuning", "tunings", _REMEDY))

@@ -1,5 +1,6 @@
 """``laptime run`` on commands that do not train: each behaves as without us, with one line more."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from laptime.launch.recorded import full_command, isolation, recorder_environment
-from laptime.script_store import list_scripts
+from laptime.launch.recorded_end import nothing_recorded
+from laptime.script_store import list_scripts, new_script_status
 
 
 def laptime_run(*words, tmp_path, **more):
@@ -114,3 +116,11 @@ def test_nothing_of_a_recording_around_this_one_is_handed_on(monkeypatch, tmp_pa
     first, last = environ["PYTHONPATH"].split(os.pathsep)
     assert (Path(first) / "sitecustomize.py").is_file()
     assert last == "mine"
+
+
+def test_a_recorder_that_fails_at_its_end_is_said_and_not_taken_for_a_kill(tmp_path):
+    status = new_script_status(("python", "train.py"))
+    rows = [{"event": event, "pid": 1} for event in ("entered", "torch", "step", "failed")]
+    (tmp_path / "trace.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    assert "the recorder failed at its end" in nothing_recorded(status, tmp_path)

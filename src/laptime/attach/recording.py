@@ -104,7 +104,7 @@ class Recording:
         self._closed = True
         book = self.recorder.book
         book.found.roots = self.roots.rows()
-        with contextlib.suppress(Exception):  # at the end of a script there is nobody to tell
+        try:
             if self._headroom is not None:
                 self._headroom.close()
             if self._workers is not None:
@@ -113,6 +113,8 @@ class Recording:
             self.recorder.close(ended)
             if self.gate is not None:
                 self.gate.ended(book.steps)
+        except Exception as error:  # noqa: BLE001 - the script's own end must not be another one
+            trace(self._run, "failed", reason=f"{type(error).__name__}: {error}")
 
     def _open_journal(self) -> Journal:
         trace(self._run, "step")

@@ -44,6 +44,8 @@ def nothing_recorded(status: ScriptStatus, run: Path) -> str:
     flag = isolation(status.command)
     if "refused" in events:
         why = "the recorder could not follow its torch; trace.jsonl in its directory says why"
+    elif "failed" in events:
+        why = "the recorder failed at its end; trace.jsonl in its directory says how"
     elif "step" in events:
         why = "it trained, but was ended before it could write what was measured"
     elif "torch" in events:
