@@ -220,7 +220,7 @@ def test_a_name_that_does_not_mean_one_run_is_refused(
 
     with pytest.raises(StoreError, match=expected):
         find_script(tmp_path, name)
-    with pytest.raises(StoreError, match="has no run of a script"):
+    with pytest.raises(StoreError, match="holds no run of a script"):
         find_script(tmp_path / "empty", None)
 
 
