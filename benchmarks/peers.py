@@ -37,7 +37,7 @@ BLOCKS, STEPS = 40, 50
 """Of the process of a round: what it says of itself is the median of its blocks."""
 
 MODULES = (4, 40, 400)
-TOGGLED_BLOCKS, TOGGLED_STEPS = 400, 20
+TOGGLED_BLOCKS, TOGGLED_STEPS = 250, 50
 TARGET_US = 20.0
 
 LINES_KEPT = 40

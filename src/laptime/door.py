@@ -97,6 +97,8 @@ class LoopLedger:
         if recorder is None and process_rank() == 0:
             self._recording = SelfRecording(self._runs_dir, self._name)
             recorder = self._recording.begin()
+        if recorder is not None:
+            recorder.follow_at_once()
         self._recorder = recorder
         self._sources.clear()
         self._updates = {}
@@ -260,6 +262,8 @@ class _SourceIterator(Generic[Batch]):
         return self
 
     def __next__(self) -> Batch:
+        from laptime.attach.found import length_of
+
         recorder, one = self._recorder, self._pass
         if recorder.thread != threading.get_ident():
             return next(self._batches)
@@ -270,9 +274,9 @@ class _SourceIterator(Generic[Batch]):
             recorder.exhausted(one)
             raise
         except BaseException:
-            recorder.fetch_failed()
+            recorder.fetch_failed(one)
             raise
-        recorder.fetched(one, batch)
+        recorder.fetched(one, length_of(batch))
         return batch
 
 

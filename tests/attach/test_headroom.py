@@ -243,9 +243,9 @@ def test_an_evaluation_within_an_epoch_is_no_part_of_a_stretch():
             script.step()
             if i % 25 == 24:
                 for _ in evaluation:
-                    left = script.recorder.root_called(answers_only=True)
+                    script.recorder.root_asked()
                     script.clock.advance_ns(50 * MS)
-                    script.recorder.root_returned(left)
+                    script.recorder.root_answered()
     facts = script.close()
     assert per_step(facts["headroom"]["loaded"]) == {7 * MS}
     assert per_step(facts["headroom"]["replayed"]) == {3 * MS}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from laptime.attach.found import Found
+from laptime.attach.found import Found, length_of
 from laptime.attach.places import Tally, caller_place, is_users
 
 
@@ -46,7 +46,7 @@ def test_a_tally_counts_lines_and_leaves_out_torchs_own():
 def samples(batch, batch_size=8):
     found = Found()
     found.loaders.append({"batch_size": batch_size})
-    return found.samples_of(0, batch)
+    return found.samples_of(0, length_of(batch))
 
 
 def test_samples_are_the_length_of_a_batchs_first_tensor():

@@ -2,10 +2,11 @@ import json
 import weakref
 from pathlib import Path
 
-import torch
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from laptime.attach.backlog import Backlog
 from laptime.attach.book import Book
 from laptime.attach.found import Found
 from laptime.attach.journal import Journal
@@ -40,9 +41,14 @@ class Memory:
 
 
 class Script:
-    """A script as the recorder sees it, in time that moves when told."""
+    """A script as the recorder sees it, in time that moves when told.
 
-    def __init__(self, loaders=2, optimizers=1, batches=None):
+    ``late``: what its hooks see is followed after so many notes, 0: at once.
+    """
+
+    late = 0
+
+    def __init__(self, loaders=2, optimizers=1, batches=None, late=None):
         self.clock, self.journal = FakeClock(), Memory()
         self.found = Found()
         for _ in range(loaders):
@@ -54,7 +60,16 @@ class Script:
         self.found.optimizers += self.optimizers
         self.recorder = Recorder(Book(lambda: self.journal, self.found, 0), self.clock.read_ns)
         self.recorder.thread = __import__("threading").get_ident()
-        self.kept = []
+        self.late = self.late if late is None else late
+        self.recorder.may_wait = self.late > 0
+        self.recorder.catch_up()
+        self.kept, self.over, self.told = [], [], 0
+
+    def tell(self, what, *args):
+        self.recorder.tell((what, self.clock.read_ns(), args))
+        self.told += 1
+        if self.late and self.told % self.late == 0:
+            self.recorder.catch_up()
 
     def spend(self, milliseconds):
         self.clock.advance_ns(milliseconds * MS)
@@ -66,30 +81,46 @@ class Script:
         self.recorder.loader_ready(one, self.kept[-1])
         return one
 
-    def next(self, one, wait=2, batch=None):
-        self.recorder.fetching(one)
+    def next(self, one, wait=2, length=None):
+        self.tell(Recorder.fetching, one)
         self.spend(wait)
-        self.recorder.fetched(one, batch)
+        self.tell(Recorder.fetched, one, length)
 
     def end(self, one, wait=1):
-        self.recorder.fetching(one)
+        self.tell(Recorder.fetching, one)
         self.spend(wait)
-        self.recorder.exhausted(one)
+        self.tell(Recorder.exhausted, one)
+        self.over.append(one)
+
+    def let_go(self):
+        self.kept.clear()
 
     def forward(self, milliseconds=3, answers_only=False):
-        left = self.recorder.root_called(answers_only=answers_only)
+        self.tell(Recorder.root_asked if answers_only else Recorder.root_called)
         self.spend(milliseconds)
-        self.recorder.root_returned(left)
+        if answers_only:
+            self.tell(Recorder.root_answered)
 
     def backward(self, milliseconds=4, loss=1.0):
-        self.recorder.backward_started(loss)
+        self.tell(Recorder.backward_started, loss)
         self.spend(milliseconds)
-        self.recorder.backward_ended()
+        self.tell(Recorder.backward_ended)
 
     def update(self, milliseconds=5, optimizer=0):
-        self.recorder.optimizer_started(self.optimizers[optimizer])
+        self.update_starts(optimizer)
         self.spend(milliseconds)
-        self.recorder.optimizer_ended(self.optimizers[optimizer])
+        self.update_ends(optimizer)
+
+    def update_starts(self, optimizer=0):
+        self.tell(Recorder.optimizer_started, self.optimizers[optimizer])
+
+    def update_ends(self, optimizer=0):
+        self.tell(Recorder.optimizer_ended, self.optimizers[optimizer])
+
+    def save(self, milliseconds):
+        self.tell(Recorder.saving)
+        self.spend(milliseconds)
+        self.tell(Recorder.saved)
 
     def step(self):
         self.forward()
@@ -113,6 +144,12 @@ class Script:
     def close(self):
         self.recorder.close("exit")
         return self.journal.rows["epochs.jsonl"]
+
+
+@pytest.fixture(params=[0, 1, 7, 1_000_000], autouse=True)
+def late(request, monkeypatch):
+    """Everything holds whether it is followed at once or later, at whatever moments."""
+    monkeypatch.setattr(Script, "late", request.param)
 
 
 def milliseconds(epoch):
@@ -259,7 +296,7 @@ def test_batches_that_no_step_follows_are_samples_of_the_epoch_all_the_same():
     for _ in range(2):
         one = script.iter()
         for number in range(5):
-            script.next(one, batch=[torch.zeros(6, 2), 1])
+            script.next(one, length=6)
             script.forward()
             script.backward()
             if number % 2:
@@ -309,13 +346,13 @@ def test_a_closure_inside_the_optimizers_step_is_forward_and_backward():
     script = Script()
     one = script.iter()
     script.next(one)
-    script.recorder.optimizer_started(script.optimizers[0])
+    script.update_starts()
     for _ in range(3):
         script.spend(1)
         script.forward(2)
         script.backward(3, loss=7.0)
     script.spend(1)
-    script.recorder.optimizer_ended(script.optimizers[0])
+    script.update_ends()
     script.end(one)
     (epoch,) = script.close()
     found = milliseconds(epoch)
@@ -330,10 +367,10 @@ def test_a_step_that_a_gradscaler_skips_is_an_attempt():
         script.next(one)
         script.forward()
         script.backward()
-        script.recorder.optimizer_started(script.optimizers[0])
+        script.update_starts()
         if not skipped:
             script.update()
-        script.recorder.optimizer_ended(script.optimizers[0])
+        script.update_ends()
     script.end(one)
     (epoch,) = script.close()
     assert epoch["steps"] == 3
@@ -364,12 +401,11 @@ def test_a_loader_that_was_looked_into_before_is_not_taken_for_the_epochs():
 
 def test_samples_that_were_looked_at_before_are_not_the_epochs():
     script = Script()
-    batch = torch.zeros(32, 2)
     looked = script.iter(1)
-    script.next(looked, batch=batch)
+    script.next(looked, length=32)
     one = script.iter(0)
     for _ in range(2):
-        script.next(one, batch=batch)
+        script.next(one, length=32)
         script.step()
     script.end(one)
     (epoch,) = script.close()
@@ -415,7 +451,7 @@ def test_one_batch_that_is_trained_on_again_and_again_is_steps():
     script = Script()
     one = script.iter()
     script.next(one)
-    script.kept.clear()
+    script.let_go()
     for _ in range(6):
         script.step()
     (epoch,) = script.close()
@@ -454,9 +490,7 @@ def test_a_checkpoint_in_an_evaluation_is_a_checkpoint():
     one = script.iter(1)
     script.next(one)
     script.forward(answers_only=True)
-    left = script.recorder.saving()
-    script.spend(9)
-    script.recorder.saved(left)
+    script.save(9)
     script.end(one)
     (epoch,) = script.close()
     assert milliseconds(epoch)["checkpoint"] == 9
@@ -482,8 +516,9 @@ def test_a_pass_whose_iterator_is_gone_is_over():
     one = script.iter()
     script.next(one)
     gone = weakref.ref(script.kept[-1])
-    script.kept.clear()
+    script.let_go()
     assert gone() is None
+    script.recorder.catch_up()
     assert one.is_over
 
 
@@ -493,42 +528,30 @@ def test_a_journal_claims_the_runs_directory_once(tmp_path: Path):
     assert names == [".", "processes/2", "processes/3", "processes/4"]
 
 
+EVERYTHING = settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 EVENTS = st.sampled_from([
     "iter 0", "iter 1", "next", "next outer", "end", "forward", "answers", "backward", "update",
     "second", "save", "let go", "spend",
 ])  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+STEPS = st.sampled_from([
+    ["next", "forward", "backward", "update"],
+    ["next", "forward", "spend", "backward", "update", "wait"],
+    ["next", "forward", "backward", "next", "forward", "backward", "update"],
+    ["next", "update", "forward", "backward", "backward", "second", "spend"],
+    ["next", "forward", "backward", "save", "update"],
+])  # fmt: skip
+PARTS = st.one_of(STEPS, st.lists(EVENTS, max_size=8))
+
+
+@EVERYTHING
 @given(events=st.lists(EVENTS, max_size=60))
 def test_whatever_a_script_does_phases_are_whole_and_sum_to_the_wall(events):
     script = Script(optimizers=2)
-    passes = []
-    for event in events:
-        if event.startswith("iter"):
-            passes.append(script.iter(int(event[-1])))
-        elif event in {"next", "end", "next outer"}:
-            alive = [one for one in passes if not one.is_over]
-            if alive:
-                one = alive[0 if event == "next outer" else -1]
-                (script.end if event == "end" else script.next)(one)
-        elif event == "forward":
-            script.forward()
-        elif event == "answers":
-            script.forward(answers_only=True)
-        elif event == "backward":
-            script.backward()
-        elif event in {"update", "second"}:
-            script.update(optimizer=int(event == "second"))
-        elif event == "save":
-            left = script.recorder.saving()
-            script.spend(1)
-            script.recorder.saved(left)
-        elif event == "let go":
-            script.kept.clear()
-        else:
-            script.spend(1)
-    epochs = script.close()
+    epochs = play(script, events)
     for epoch in epochs:
         assert sum(epoch["phases_ns"].values()) == epoch["wall_ns"]
         assert all(spent >= 0 for spent in epoch["phases_ns"].values())
@@ -542,6 +565,59 @@ def test_whatever_a_script_does_phases_are_whole_and_sum_to_the_wall(events):
     assert set(epochs[0]["phases_ns"] if epochs else ()) <= {phase.value for phase in Phase}
 
 
+@EVERYTHING
+@given(parts=st.lists(st.tuples(PARTS, st.integers(1, 9)), max_size=8), often=st.integers(1, 200))
+def test_what_is_followed_later_is_recorded_as_if_it_were_followed_at_once(parts, often):
+    events = [event for part, times in parts for event in part * times]
+    at_once, later = Script(optimizers=2, late=0), Script(optimizers=2, late=often)
+    assert play(at_once, events) == play(later, events)
+    assert at_once.journal.rows == later.journal.rows
+    assert at_once.journal.facts == later.journal.facts
+
+
+def test_steps_that_are_alike_are_followed_together(monkeypatch):
+    script, alone = Script(late=1_000_000), []
+    follow_one = Backlog._follow_one
+    monkeypatch.setattr(
+        Backlog, "_follow_one", lambda self, i: alone.append(i) or follow_one(self, i)
+    )
+    script.train(steps=1000)
+    (epoch,) = script.close()
+    assert (epoch["steps"], milliseconds(epoch)["backward"]) == (1000, 4000)
+    assert len(alone) < 0.1 * script.told
+
+
+def play(script, events):
+    """Have a script do all this; return its epochs."""
+    passes = []
+    for event in events:
+        if event.startswith("iter"):
+            passes.append(script.iter(int(event[-1])))
+        elif event in {"next", "end", "next outer"}:
+            alive = [one for one in passes if one not in script.over]
+            if alive:
+                one = alive[0 if event == "next outer" else -1]
+                (script.end if event == "end" else script.next)(one)
+        elif event == "forward":
+            script.forward()
+        elif event == "answers":
+            script.forward(answers_only=True)
+        elif event == "backward":
+            script.backward()
+        elif event in {"update", "second"}:
+            script.update(optimizer=int(event == "second"))
+        elif event == "save":
+            script.save(1)
+        elif event == "let go":
+            script.let_go()
+            passes.clear()
+        elif event == "wait":
+            script.spend(100)
+        else:
+            script.spend(1)
+    return script.close()
+
+
 def test_on_a_device_windows_hold_its_own_times_and_what_it_waited_for():
     script = Script()
     device = FakeDeviceClock(script.clock)
@@ -552,15 +628,14 @@ def test_on_a_device_windows_hold_its_own_times_and_what_it_waited_for():
         one = script.iter()
         for _ in range(40):
             script.next(one, wait=10)
-            script.recorder.root_called(answers_only=False)
+            script.tell(Recorder.root_called)
             device.launch(4 * MS)
-            script.recorder.root_returned(None)
-            script.recorder.backward_started(1.0)
+            script.tell(Recorder.backward_started, 1.0)
             device.launch(3 * MS)
-            script.recorder.backward_ended()
-            script.recorder.optimizer_started(script.optimizers[0])
+            script.tell(Recorder.backward_ended)
+            script.update_starts()
             device.launch(1 * MS)
-            script.recorder.optimizer_ended(script.optimizers[0])
+            script.update_ends()
         script.end(one)
         script.evaluate()
     epochs = script.close()

@@ -9,7 +9,6 @@ from laptime.attach.journal import Journal
 from laptime.attach.ledger import ScriptLedger, Snapshot, between, folded, parts_between
 from laptime.attach.passes import Pass, Role
 from laptime.phase import Phase
-from laptime.timing.clock import read_ns
 from laptime.timing.windows import HostTimer, StepTimer, Window, sum_device_windows
 
 TRANSITIONS = 10
@@ -88,10 +87,10 @@ class Book:
         """Keep what a GradScaler has scaled: backward is about to be called on the product."""
         self._unscaled = loss
 
-    def count_samples(self, one: Pass, batch: Any) -> None:
+    def count_samples(self, one: Pass, length: Optional[int]) -> None:
         """Add the samples of a batch to the step and to its pass; unknown once one is."""
         if one.samples is not None and one.role is not Role.COMPANION:
-            samples = self.found.samples_of(one.loader, batch)
+            samples = self.found.samples_of(one.loader, length)
             if samples is None:
                 self._samples = one.samples = None
             else:
@@ -220,8 +219,17 @@ class Book:
             "evaluations": epoch.evaluations,
         }])  # fmt: skip
 
-    def close(self, timer: StepTimer, ledger: ScriptLedger, ended: str) -> None:
-        """Write the last epoch, up to the last boundary, and what was found."""
+    def close(
+        self, timer: StepTimer, ledger: ScriptLedger, ended: str, own_ns: Callable[[int], int]
+    ) -> None:
+        """Write the last epoch, up to the last boundary, and what was found.
+
+        Args:
+            timer: Of the windows.
+            ledger: Of the time.
+            ended: How the script did.
+            own_ns: Says what so many boundaries cost, at least.
+        """
         if self.epoch is None:
             return
         self.cut_window(timer)
@@ -229,7 +237,7 @@ class Book:
         self._end_epoch(ledger.snapshot(), whole=whole)
         self.found.other_ns = parts_between(self._before_epochs, ledger.snapshot())
         self.found.transitions = TRANSITIONS * self.steps
-        self.found.overhead_ns = round(self.found.transitions * transition_ns())
+        self.found.overhead_ns = own_ns(self.found.transitions)
         self._write_facts(complete=True, ended=ended)
         self.epoch = None
 
@@ -240,15 +248,6 @@ class Book:
 
     def _write_facts(self, *, complete: bool, ended: Optional[str]) -> None:
         self.journal.write_facts(self.facts(complete=complete, ended=ended))
-
-
-def transition_ns(rounds: int = 2000) -> float:
-    """Return what a transition of the ledger costs here, warm: a lower bound of one in a step."""
-    ledger = ScriptLedger(read_ns)
-    start_ns = read_ns()
-    for _ in range(rounds):
-        ledger.enter(Phase.FORWARD)
-    return (read_ns() - start_ns) / rounds
 
 
 def _sum_of(losses: List[Any]) -> Optional[float]:

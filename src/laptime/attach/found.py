@@ -42,19 +42,13 @@ class Found:
         """Tell a loader that an epoch was made of."""
         return bool(self.loaders[loader]["training_passes"])
 
-    def samples_of(self, loader: int, batch: Any) -> Optional[int]:
-        """Return the samples of a batch: the length of its first tensor; None where that is odd.
+    def samples_of(self, loader: int, length: Optional[int]) -> Optional[int]:
+        """Return the samples of a batch of some length; None where that is odd.
 
         A length above the loader's batch size counts something else than samples.
         """
         most = self.loaders[loader]["batch_size"]
-        if most is None:
-            return None
-        kind = type(batch)
-        first = batch[0] if (kind is list or kind is tuple) and batch else batch
-        shape = getattr(first, "shape", None)  # the usual case, in every step
-        size = int(shape[0]) if shape else _first_length(batch, 3)
-        return size if size is not None and size <= most else None
+        return length if length is not None and most is not None and length <= most else None
 
     def evaluated(self, loader: int, place: Optional[Place], spent_ns: int) -> None:
         """Add an evaluation pass."""
@@ -155,6 +149,14 @@ def _torch_facts() -> Row:
         "cuda": cuda,
         "cudnn": str(cudnn.version()) if cuda else None,
     }
+
+
+def length_of(batch: Any) -> Optional[int]:
+    """Return the length of a batch's first tensor, or None."""
+    kind = type(batch)
+    first = batch[0] if (kind is list or kind is tuple) and batch else batch
+    shape = getattr(first, "shape", None)  # the usual case, in every step
+    return int(shape[0]) if shape else _first_length(batch, 3)
 
 
 def _first_length(batch: Any, depth: int) -> Optional[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, cast
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, cast
 
 from laptime.phase import Phase
 from laptime.timing.clock import ReadNs
@@ -43,6 +43,26 @@ class ScriptLedger(HostLedger):
     def spent_ns(self) -> Dict[Phase, int]:
         """Return what each phase has been charged up to the last reading."""
         return folded(self._spent_ns)
+
+    def read_from(self, read_ns: ReadNs) -> None:
+        """Read another clock from here on, whose time goes on from the last reading."""
+        self._read_ns = read_ns
+
+    def charge(self, phases: Sequence[Any], times: Sequence[Sequence[int]]) -> None:
+        """Charge steps that repeat the boundaries of the one that has just ended.
+
+        Args:
+            phases: Which phase each boundary of a step begins; the last one goes on now.
+            times: When each boundary was: a sequence for each, with a time for each step.
+        """
+        if not times[0]:
+            return
+        sums = [sum(when) for when in times]
+        for i, phase in enumerate(phases[:-1]):
+            self._spent_ns[phase] += sums[i + 1] - sums[i]
+        last_ns = times[-1][-1]
+        self._spent_ns[phases[-1]] += sums[0] - (sums[-1] - last_ns) - self._since_ns
+        self._since_ns = last_ns
 
     def snapshot(self) -> Snapshot:
         """Return the last reading, without another one."""

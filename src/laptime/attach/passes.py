@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from enum import Enum
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional
 
 from laptime.attach.ledger import Snapshot
 
@@ -49,6 +49,10 @@ class Pass:
         """Whether no more batches can come of it: exhausted, or let go by the script."""
         self._iterator: Any = None
 
+    def bind(self, iterator: Any, let_go: Callable[[], None]) -> None:
+        """Know the iterator, as long as the script keeps it."""
+        self._iterator = weakref.ref(iterator, lambda _gone: let_go())
+
     @property
     def iterator(self) -> Any:
         """The iterator; None before there is one and when the script has let it go."""
@@ -79,10 +83,6 @@ class Passes:
         if not one.fetched:
             one.first_fetch = self._fetches
         one.fetched += 1
-
-    def bind(self, one: Pass, iterator: Any) -> None:
-        """Follow the iterator of a pass, as long as the script keeps it."""
-        one._iterator = weakref.ref(iterator, lambda _gone: self.ended(one))
 
     def ended(self, one: Pass) -> None:
         """No more batches can come of a pass."""

@@ -7,22 +7,18 @@ module is called, backward, an optimizer's step. It decides what these amount to
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, List, Optional
+from itertools import zip_longest
+from typing import Any, List, Optional
 
 from laptime.attach.book import Book
-from laptime.attach.ledger import After, ScriptLedger
+from laptime.attach.ledger import After
+from laptime.attach.listener import Enter, Listener
 from laptime.attach.passes import Pass, Passes, Role
 from laptime.phase import Phase
 from laptime.timing.clock import ReadNs, read_ns
-from laptime.timing.windows import HostTimer, StepTimer, WindowPolicy
-
-POLICY = WindowPolicy(min_ns=500_000_000, min_steps=1)
-"""Of windows on a host; those on a device synchronise at their edges and stay longer."""
-
-Enter = Callable[[Any], Any]
 
 
-class Recorder:
+class Recorder(Listener):
     """Keep the ledger of a script that does not know of it.
 
     One thread is recorded, the one that trains: what others do, loaders that read ahead for
@@ -30,53 +26,34 @@ class Recorder:
     """
 
     def __init__(self, book: Book, clock: ReadNs = read_ns) -> None:
+        super().__init__(clock)
         self.book = book
-        self.ledger = ScriptLedger(clock)
-        self.timer: StepTimer = HostTimer(self.ledger, POLICY)
-        self.enter: Enter = self.ledger.enter
         self.passes = Passes()
-        self.thread = threading.get_ident()
-        self.at_boundary: Optional[Callable[[], None]] = None
-        """Called between two steps: where a script can stand still, or end."""
-        self.before_pass: Callable[[], None] = _nothing
-        """Called when a loader begins: what is trained exists by then."""
-        self.first_step: Callable[[Any], None] = _nothing_with
-        """Called with the facts of an optimizer at its first step."""
-        self.around_root: Any = None
-        """Calls a root in another way: an override; None: as it is."""
-        self.non_blocking = False
-        self.is_held = False
-        """Whether everything belongs to an evaluation."""
-        self._rests = False
         self.has_stepped = False
         self.fetch_depth = 0
-        self._root_depth = 0
         self._optimizer_depth = 0
         self._cycle: List[Any] = []
         """Optimizers that stepped since the last step ended, where no loader tells steps apart."""
         self._last_of_cycle: Any = None
 
-    def use_timer(self, timer: StepTimer) -> None:
-        """Time with events from here on: the model is on a device that has them."""
-        self.timer = timer
-        if not self.is_held:
-            self.enter = timer.enter
+    @property
+    def can_wait(self) -> bool:
+        """Which of several passes is over depends on what the script holds at the moment."""
+        return len(self.passes.open) <= 1
 
-    def rest(self) -> None:
-        """Follow no thread, until a recorder is made anew."""
-        self.thread, self._rests = 0, True
-
-    def moves_to_this_thread(self) -> bool:
-        """Follow the thread that calls, unless training was seen in another: tell whether."""
-        if self.book.epoch is None and not self._rests:
-            self.thread = threading.get_ident()
-        return self.thread == threading.get_ident()
+    @property
+    def has_trained(self) -> bool:
+        """Whether an epoch has begun."""
+        return self.book.epoch is not None
 
     # Loaders
 
     def loader_started(self, loader: int, place: Any = None) -> Optional[Pass]:
         """Begin a pass, before ``iter()``; None where it is no pass of its own."""
-        if self.fetch_depth or threading.get_ident() != self.thread:
+        if threading.get_ident() != self.thread:
+            return None
+        self.catch_up()
+        if self.fetch_depth:
             return None
         self._leave_evaluation_for(loader)
         if self.has_stepped and not self.is_held:
@@ -91,12 +68,18 @@ class Recorder:
         if self.is_held:
             one.role = Role.COMPANION
         self.passes.begin(one)
+        self.catch_up()
         return one
 
     def loader_ready(self, one: Pass, iterator: Any) -> None:
         """``iter()`` has returned."""
-        self.passes.bind(one, iterator)
+        one.bind(iterator, lambda: self.tell((Recorder.let_go, 0, (one,))))
+        self.catch_up()
         self.enter(After.LOADING)
+
+    def let_go(self, one: Pass) -> None:
+        """The script has let the iterator of a pass go."""
+        self.passes.ended(one)
 
     def fetching(self, one: Pass) -> None:
         """Begin to wait for a batch."""
@@ -107,15 +90,15 @@ class Recorder:
             self.commit()
         self.enter(Phase.DATA_WAIT if one.fetched else Phase.LOADER_START)
 
-    def fetched(self, one: Pass, batch: Any) -> None:
-        """A batch is there."""
+    def fetched(self, one: Pass, length: Optional[int]) -> None:
+        """A batch is there, of so many samples as far as one can tell."""
         self.fetch_depth -= 1
         self.enter(After.LOADING)
         self.passes.fetched(one)
         if one.fetched == 1:
             self.book.loader_began(one.loader, one.start, self.ledger)
         if not self.is_held:
-            self.book.count_samples(one, batch)
+            self.book.count_samples(one, length)
 
     def exhausted(self, one: Pass) -> None:
         """The ``next()`` that was waited for has found the end."""
@@ -132,38 +115,34 @@ class Recorder:
         one.end = self.ledger.snapshot()
         self.book.loader_ended(one.loader, one.end.at_ns - since_ns)
 
-    def fetch_failed(self) -> None:
+    def fetch_failed(self, one: Pass) -> None:  # noqa: ARG002 - as its neighbours are called
         """A ``next()`` has raised something else."""
         self.fetch_depth -= 1
         self.enter(After.LOADING)
 
     # The model
 
-    def root_called(self, *, answers_only: bool) -> Any:
-        """Begin a call of a root module; returns what :meth:`root_returned` needs.
+    def root_called(self) -> None:
+        """Begin a call of a root module: ``forward`` goes on until backward, with the loss."""
+        if not self.is_held:
+            self.enter(Phase.FORWARD)
+            if self.book.epoch is None:
+                self.book.noticed(self.ledger)
 
-        Args:
-            answers_only: The model that is trained is called in evaluation mode and no gradient
-                will be asked for.
-        """
-        self._root_depth += 1
-        if self.is_held or self._root_depth > 1:
-            return None
-        if answers_only:
+    def root_asked(self) -> None:
+        """Begin a call of a model that is trained, in evaluation mode and without gradients."""
+        left = None
+        if not self.is_held:
             evaluation = self.passes.evaluating()
             left = self.enter(Phase.EVALUATION)
-            if evaluation is None:
-                return left
-            self._hold(evaluation)
-            return None
-        self.enter(Phase.FORWARD)
-        if self.book.epoch is None:
-            self.book.noticed(self.ledger)
-        return None
+            if evaluation is not None:
+                self._hold(evaluation)
+                left = None
+        self._left.append(left)
 
-    def root_returned(self, left: Any) -> None:
-        """End a call of a root module: ``forward`` goes on until backward, with the loss."""
-        self._root_depth -= 1
+    def root_answered(self) -> None:
+        """End such a call."""
+        left = self._left.pop() if self._left else None
         if left is not None and not self.is_held:
             self.enter(After.EVALUATION if left is Phase.FORWARD else left)
 
@@ -178,6 +157,10 @@ class Recorder:
             self.book.noticed(self.ledger)
         if loss is not None:
             self.book.add_loss(loss, replaces=self._optimizer_depth > 0)
+
+    def unscaled(self, loss: Any) -> None:
+        """A GradScaler has scaled a loss: backward is about to be called on the product."""
+        self.book.unscaled(loss)
 
     def backward_ended(self) -> None:
         """Gradients are there; within a closure the optimizer goes on."""
@@ -208,17 +191,10 @@ class Recorder:
         if not self.passes.is_training and self._ends_cycle(optimizer):
             self.commit()
 
-    def saving(self) -> Any:
-        """Begin to write a checkpoint, of its own even in an evaluation; returns what is left."""
-        return (self.ledger.enter if self.is_held else self.enter)(Phase.CHECKPOINT)
-
-    def saved(self, left: Any) -> None:
-        """End what :meth:`saving` began."""
-        enter: Enter = self.ledger.enter if self.is_held else self.enter
-        enter(After.CHECKPOINT if type(left) is After else left)
-
     def close(self, ended: str) -> None:
         """Write what is not written yet; the script is at its end."""
+        self._backlog.follow_without_charge()
+        self.follow_at_once()
         evaluation = self.passes.evaluation
         if self.is_held and evaluation is not None:
             self._end_evaluation(evaluation)
@@ -226,7 +202,7 @@ class Recorder:
             self.has_stepped = False
             self.book.end_step(self.timer)
         self._settle(self.passes.close())
-        self.book.close(self.timer, self.ledger, ended)
+        self.book.close(self.timer, self.ledger, ended, self.own_ns)
 
     # Evaluations
 
@@ -274,6 +250,30 @@ class Recorder:
             self._end_evaluation(evaluation)
 
     # Steps
+
+    def is_steady(self, one: Pass) -> bool:
+        """Tell whether a step is over, and each like it on the next batch would be the same."""
+        passes = self.passes
+        is_plain = passes.is_training and passes.open == [one] and one.fetched > 0
+        is_between = self.has_stepped and not self._optimizer_depth and not self.fetch_depth
+        return is_plain and is_between and not self.is_held and self.at_boundary is None
+
+    def repeated(self, samples: List[List[Any]], losses: List[List[Any]]) -> None:
+        """Count steps that followed the last one and were like it.
+
+        Args:
+            samples: Of every batch of every step.
+            losses: Of every backward of every step; of none where there is none.
+        """
+        (one,), book = self.passes.open, self.book
+        for lengths, values in zip_longest(samples, losses, fillvalue=()):
+            book.end_step(self.timer)
+            for length in lengths:
+                self.passes.fetched(one)
+                book.count_samples(one, length)
+            for loss in values:
+                if loss is not None:
+                    book.add_loss(loss, replaces=False)
 
     def _ends_cycle(self, optimizer: Any) -> bool:
         """Tell, where no loader says so, whether a step ends with this optimizer's."""
@@ -324,14 +324,6 @@ class Recorder:
             self.enter(After.OPTIMIZER)
 
 
-def _nothing_with(facts: Any) -> None:
-    """Do nothing."""
-
-
 def _stay_held(phase: Any) -> Any:  # noqa: ARG001 - takes what the ledger's takes
     """Stay in the evaluation, and read no clock."""
     return Phase.EVALUATION
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -87,12 +87,14 @@ class Recording:
         recorder.first_step = self._first_step
         if self._most_steps or self._control or self._changes.has_later_ones or self._headroom:
             recorder.at_boundary = self._at_boundary
+        recorder.may_wait = recorder.at_boundary is None and self._workers is None
         if self._headroom is not None:
             self._headroom.replay.listen()
 
     def _look_for_roots(self) -> None:
         """Look through the living objects, in time that is ours."""
         if self.roots.is_dirty:
+            self.recorder.catch_up()
             left = self.recorder.enter(Phase.LOGGING)
             self.roots.find()
             self.recorder.enter(left)

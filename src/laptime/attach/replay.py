@@ -32,10 +32,10 @@ class OwnBook(Book):
         self._losses, self._samples = [], 0
         return False
 
-    def count_samples(self, one: Pass, batch: Any) -> None:
+    def count_samples(self, one: Pass, length: Optional[int]) -> None:
         """Add the samples of a batch, unless it was replayed."""
         if not self.is_replaying:
-            super().count_samples(one, batch)
+            super().count_samples(one, length)
 
 
 class Replay:

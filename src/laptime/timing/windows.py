@@ -125,6 +125,11 @@ class HostTimer:
             and self._ledger.now_ns - self._timed_from_ns >= policy.min_ns
         )
 
+    @property
+    def full_ns(self) -> int:
+        """The reading of the clock from which on a step ends the window."""
+        return self._timed_from_ns + self._policy.min_ns
+
     def close_window(self) -> Window | None:
         """Return the window up to the ledger's last reading, or None when it holds no step."""
         return self._cut(None) if self._steps else None

@@ -6,9 +6,11 @@ import threading
 import weakref
 from typing import Any, Callable, Dict
 
+from laptime.attach.found import length_of
 from laptime.attach.hooks.frames import leave_no_frame, stands_for
 from laptime.attach.places import caller_place
 from laptime.attach.recorder import Recorder
+from laptime.timing.clock import read_ns
 
 Change = Callable[[Any, Any, Dict[str, Any]], Any]
 
@@ -74,26 +76,28 @@ def _hook_passes(loader_class: Any, recorder: Recorder) -> None:
 
 def _hook_batches(iterator_class: Any, recorder: Recorder) -> None:
     original, current = iterator_class.__next__, threading.get_ident
+    fetching, fetched = Recorder.fetching, Recorder.fetched
 
     @stands_for(original)
     def __next__(self: Any) -> Any:  # noqa: N807 - it replaces one
         one = self.__dict__.get("_laptime_pass")
-        if current() != recorder.thread:
-            one = None
-        if one is not None:
-            recorder.fetching(one)
+        ours = one is not None and current() == recorder.thread
+        if ours:
+            now_ns = read_ns()
+            recorder.tell((fetching, now_ns, (one,)))
+            if now_ns > recorder.due_ns:
+                recorder.catch_up()
         try:
             batch = original(self)
         except BaseException as error:
             leave_no_frame(error)
-            if one is not None and isinstance(error, StopIteration):
-                recorder.exhausted(one)
-            elif one is not None:
-                recorder.fetch_failed()
+            if ours:
+                over = isinstance(error, StopIteration)
+                what = Recorder.exhausted if over else Recorder.fetch_failed
+                recorder.tell((what, read_ns(), (one,)))
             raise
-        if one is None:
-            return batch
-        recorder.fetched(one, batch)
+        if ours:
+            recorder.tell((fetched, read_ns(), (one, length_of(batch))))
         return batch
 
     iterator_class.__next__ = __next__

@@ -14,10 +14,12 @@ import threading
 import weakref
 from typing import Any, Dict, List, Set
 
+from laptime.attach.backlog import NONE
 from laptime.attach.hooks.frames import leave_no_frame, stands_for
 from laptime.attach.hooks.tracing import build_is_compiling
 from laptime.attach.places import caller_place
 from laptime.attach.recorder import Recorder
+from laptime.timing.clock import read_ns
 
 MOST_DEPTH = 4
 """How far down a root is looked for below modules that are not called."""
@@ -140,30 +142,39 @@ class Roots:
         original, rows, owners = module_class.__call__, self._rows, self._owners
         recorder, grad, current = self._recorder, torch.is_grad_enabled, threading.get_ident
         compiling = build_is_compiling()
+        root_called, root_asked = Recorder.root_called, Recorder.root_asked
 
         @stands_for(original)
         def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - it replaces one
             if compiling():  # traced as part of something larger: nothing of ours is in there
                 return original(self, *args, **kwargs)
             row = rows.get(id(self))
-            ours = row is not None and current() == recorder.thread
-            left = None
-            if row is not None and ours:
+            if row is not None and current() != recorder.thread:
+                row = None
+            asked = False
+            if row is not None:
                 if not row["calls"]:
                     row["place"] = caller_place()
                 row["calls"] += 1
-                answers_only = not self.training and not grad() and id(self) in owners
-                left = recorder.root_called(answers_only=answers_only)
+                if not recorder.root_depth:
+                    asked = not self.training and not grad() and id(self) in owners
+                    now_ns = read_ns()
+                    recorder.tell((root_asked if asked else root_called, now_ns, NONE))
+                    if now_ns > recorder.due_ns:
+                        recorder.catch_up()
+                recorder.root_depth += 1
             try:
-                if ours and recorder.around_root is not None:
+                if row is not None and recorder.around_root is not None:
                     return recorder.around_root(self, original, args, kwargs)
                 return original(self, *args, **kwargs)
             except BaseException as error:
                 leave_no_frame(error)
                 raise
             finally:
-                if ours:
-                    recorder.root_returned(left)
+                if row is not None and recorder.root_depth:  # a forked child counts from nothing
+                    recorder.root_depth -= 1
+                if asked:
+                    recorder.tell((Recorder.root_answered, read_ns(), NONE))
 
         module_class.__call__ = __call__
         setattr(module_class, _OWN, True)

@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import Any
 
+from laptime.attach.backlog import NONE
 from laptime.attach.hooks.frames import leave_no_frame, stands_for
 from laptime.attach.ledger import After
 from laptime.attach.recorder import Recorder
@@ -43,7 +44,8 @@ def _hook_save(owner: Any, name: str, recorder: Recorder) -> None:
     def save(*args: Any, **kwargs: Any) -> Any:
         ours = threading.get_ident() == recorder.thread
         frame, start_ns = sys._getframe(1), read_ns()
-        left = recorder.saving() if ours else None
+        if ours:
+            recorder.tell((Recorder.saving, start_ns, NONE))
         try:
             return original(*args, **kwargs)
         except BaseException as error:
@@ -51,8 +53,9 @@ def _hook_save(owner: Any, name: str, recorder: Recorder) -> None:
             raise
         finally:
             if ours:
-                recorder.saved(left)
-                recorder.book.found.saves.add(frame, read_ns() - start_ns)
+                now_ns = read_ns()
+                recorder.tell((Recorder.saved, now_ns, NONE))
+                recorder.book.found.saves.add(frame, now_ns - start_ns)
 
     setattr(owner, name, save)
 
@@ -65,10 +68,10 @@ def _hook_wait(owner: Any, name: str, recorder: Recorder) -> None:
     @stands_for(original)
     def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
         ours, waits = current() == recorder.thread, self.is_cuda
-        start_ns, left = 0, None
+        start_ns = spent_ns = 0
         if ours and waits:
             start_ns = read_ns()
-            left = recorder.enter(Phase.SYNC)
+            recorder.tell((Recorder.begin, start_ns, (Phase.SYNC,)))
         try:
             return original(self, *args, **kwargs)
         except BaseException as error:
@@ -76,9 +79,10 @@ def _hook_wait(owner: Any, name: str, recorder: Recorder) -> None:
             raise
         finally:
             if ours and waits:
-                recorder.enter(left)
+                now_ns = read_ns()
+                recorder.tell((Recorder.end, now_ns, NONE))
+                spent_ns = now_ns - start_ns
             if ours:
-                spent_ns = read_ns() - start_ns if waits else 0
                 recorder.book.found.count_sync(what, frame_of(1), spent_ns)
 
     setattr(owner, name, wait)
@@ -92,11 +96,10 @@ def _hook_transfer(owner: Any, name: str, recorder: Recorder) -> None:
     @stands_for(original)
     def move(self: Any, *args: Any, **kwargs: Any) -> Any:
         ours = not self.is_cuda and current() == recorder.thread and goes_to_device(args, kwargs)
-        left = None
         if ours:
             if recorder.non_blocking:
                 kwargs.setdefault("non_blocking", True)
-            left = recorder.enter(Phase.TRANSFER)
+            recorder.tell((Recorder.begin, read_ns(), (Phase.TRANSFER,)))
         try:
             return original(self, *args, **kwargs)
         except BaseException as error:
@@ -104,7 +107,7 @@ def _hook_transfer(owner: Any, name: str, recorder: Recorder) -> None:
             raise
         finally:
             if ours:
-                recorder.enter(After.TRANSFER if type(left) is After else left)
+                recorder.tell((Recorder.end, read_ns(), (After.TRANSFER,)))
 
     setattr(owner, name, move)
 

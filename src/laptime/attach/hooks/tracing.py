@@ -11,9 +11,10 @@ def build_is_compiling() -> Any:
     """Return what tells, inside of torch.compile, that it traces; it is constant there."""
     import torch
 
-    known = getattr(torch.compiler, "is_compiling", None)
-    if known is not None:
-        return known
+    for name in ("is_dynamo_compiling", "is_compiling"):  # the first calls nothing else
+        known = getattr(torch.compiler, name, None)
+        if known is not None:
+            return known
     from torch._dynamo import external_utils  # torch 2.1 and 2.2 have it here only
 
     return external_utils.is_compiling

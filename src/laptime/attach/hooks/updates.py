@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict
 
+from laptime.attach.backlog import NONE
 from laptime.attach.hooks.frames import leave_no_frame, stands_for
 from laptime.attach.hooks.roots import MOST_DEPTH, Roots
 from laptime.attach.hooks.tracing import build_is_compiling
@@ -13,6 +14,7 @@ from laptime.attach.ledger import After
 from laptime.attach.places import caller_place
 from laptime.attach.recorder import Recorder
 from laptime.phase import Phase
+from laptime.timing.clock import read_ns
 
 _ROW = "_laptime_row"
 
@@ -38,7 +40,8 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
     """Replace what ``Tensor.backward`` calls: a hook on the module would break in-place changes."""
     import torch
 
-    original, current, found_at = torch.autograd.backward, threading.get_ident, set()
+    original, current = torch.autograd.backward, threading.get_ident
+    started, ended = Recorder.backward_started, Recorder.backward_ended
 
     @stands_for(original)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -46,10 +49,13 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
         if ours:
             if roots.is_dirty:
                 roots.find(is_late=True)
-            if recorder.book not in found_at:
-                found_at.add(recorder.book)
+            if not recorder.knows_backward:
+                recorder.knows_backward = True
                 recorder.book.found.backward_at = caller_place()
-            recorder.backward_started(scalar_of(tensors))
+            now_ns = read_ns()
+            recorder.tell((started, now_ns, (scalar_of(tensors),)))
+            if now_ns > recorder.due_ns:
+                recorder.catch_up()
         try:
             return original(tensors, *args, **kwargs)
         except BaseException as error:
@@ -57,30 +63,16 @@ def _hook_backward(recorder: Recorder, roots: Roots) -> None:
             raise
         finally:
             if ours:
-                recorder.backward_ended()
+                recorder.tell((ended, read_ns(), NONE))
 
     torch.autograd.backward = backward
-
-    of_inputs = torch.autograd.grad
-
-    @stands_for(of_inputs)
-    def grad(*args: Any, **kwargs: Any) -> Any:
-        ours = current() == recorder.thread
-        left = recorder.enter(Phase.BACKWARD) if ours else None
-        try:
-            return of_inputs(*args, **kwargs)
-        except BaseException as error:
-            leave_no_frame(error)
-            raise
-        finally:
-            if ours:
-                recorder.enter(After.BACKWARD if type(left) is After else left)
-
-    torch.autograd.grad = grad
+    _charge(torch.autograd, "grad", recorder, Phase.BACKWARD, After.BACKWARD)
 
 
 def scalar_of(tensors: Any) -> Any:
     """Return the loss that backward is called on: a number on a host, a tensor on a device."""
+    if type(tensors) is _TENSOR and tensors.is_cpu and tensors.numel() == 1:
+        return _ITEM(tensors)
     first = tensors
     if type(first) is list or type(first) is tuple:
         first = first[0] if first else None
@@ -172,16 +164,19 @@ def _hook_steps(recorder: Recorder, roots: Roots) -> Callable[[Any], None]:
 
     current, compiling = threading.get_ident, build_is_compiling()
 
+    started, ended = Recorder.optimizer_started, Recorder.optimizer_ended
+
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG001
         if compiling():
             return
         if current() == recorder.thread or recorder.moves_to_this_thread():
-            recorder.optimizer_started(optimizer.__dict__.get(_ROW) or row_of(optimizer))
+            row = optimizer.__dict__.get(_ROW) or row_of(optimizer)
+            recorder.tell((started, read_ns(), (row,)))
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG001
         if compiling() or current() != recorder.thread:
             return
-        row = optimizer.__dict__[_ROW]
+        row, now_ns = optimizer.__dict__[_ROW], read_ns()
         row["steps"] += 1
         if row["steps"] <= MOST_DEPTH:
             if row["steps"] == 1:
@@ -189,7 +184,9 @@ def _hook_steps(recorder: Recorder, roots: Roots) -> Callable[[Any], None]:
                 recorder.first_step(row)
             if not roots.was_called:
                 roots.look_deeper()
-        recorder.optimizer_ended(row)
+        recorder.tell((ended, now_ns, (row,)))
+        if now_ns > recorder.due_ns:
+            recorder.catch_up()
 
     def row_of(optimizer: Any) -> Any:
         return _row_of(optimizer, recorder, None)
@@ -252,7 +249,7 @@ def _replace_step(scaler: Any, recorder: Recorder) -> None:
         ours = threading.get_ident() == recorder.thread
         row = _row_of(optimizer, recorder, None)
         if ours:
-            recorder.optimizer_started(row)
+            recorder.tell((Recorder.optimizer_started, read_ns(), (row,)))
         try:
             return original(self, optimizer, *args, **kwargs)
         except BaseException as error:
@@ -260,7 +257,7 @@ def _replace_step(scaler: Any, recorder: Recorder) -> None:
             raise
         finally:
             if ours:
-                recorder.optimizer_ended(row)
+                recorder.tell((Recorder.optimizer_ended, read_ns(), (row,)))
 
     scaler.step = step
 
@@ -275,8 +272,8 @@ def _replace_scale(scaler: Any, recorder: Recorder) -> None:
         except BaseException as error:
             leave_no_frame(error)
             raise
-        if scaled is not outputs:
-            recorder.book.unscaled(scalar_of(outputs))
+        if scaled is not outputs and threading.get_ident() == recorder.thread:
+            recorder.tell((Recorder.unscaled, read_ns(), (scalar_of(outputs),)))
         return scaled
 
     scaler.scale = scale
@@ -304,13 +301,15 @@ def _charge(owner: Any, name: str, recorder: Recorder, phase: Phase, after: Afte
     original, current, compiling = getattr(owner, name), threading.get_ident, build_is_compiling()
     if getattr(original, "_laptime", False):
         return
+    begin, end, phases, afters = Recorder.begin, Recorder.end, (phase,), (after,)
 
     @stands_for(original)
     def charged(*args: Any, **kwargs: Any) -> Any:
         if compiling():
             return original(*args, **kwargs)
         ours = current() == recorder.thread
-        left = recorder.enter(phase) if ours else None
+        if ours:
+            recorder.tell((begin, read_ns(), phases))
         try:
             return original(*args, **kwargs)
         except BaseException as error:
@@ -318,7 +317,7 @@ def _charge(owner: Any, name: str, recorder: Recorder, phase: Phase, after: Afte
             raise
         finally:
             if ours:
-                recorder.enter(after if type(left) is After else left)
+                recorder.tell((end, read_ns(), afters))
 
     charged._laptime = True
     setattr(owner, name, charged)
