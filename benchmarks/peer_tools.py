@@ -21,6 +21,9 @@ HOMES = Path(os.environ.get("LAPTIME_PEERS", HERE / ".peers"))
 VERSIONS = {"traceml-ai": "0.5.0", "gpuprof": "0.7.1", "loadtune": "0.3.0"}
 
 LOOP = "    train(inputs, labels)\n"
+ALTERNATING = "def is_on(number: int)"
+"""In a script whose steps are traced in every second block only: the others are its control."""
+
 START, END = "ends = []\n", "\nblock_us"
 
 Edit = Callable[[str], str]
@@ -77,11 +80,19 @@ def with_trace_step(text: str) -> str:
         'import torch\nimport traceml_ai as traceml\n\ntraceml.init(mode="auto")\n',
         1,
     )
+    acts = ALTERNATING in text
     for indent in ("", "    "):
         step = f"{indent}{LOOP}"
-        traced = f"{indent}    with traceml.trace_step(model):\n    {step}"
+        context = "traceml.trace_step(model)"
+        if acts:
+            context += " if is_on(number) else contextlib.nullcontext()"
+        traced = f"{indent}    with {context}:\n    {step}"
         text = text.replace(f":\n{step}", f":\n{traced}")
-    return text
+    return (
+        text.replace("import itertools\n", "import contextlib\nimport itertools\n")
+        if acts
+        else text
+    )
 
 
 def with_profile(text: str) -> str:

@@ -32,7 +32,6 @@ from peer_tools import HOMES, LAPTIME, PLAIN, VERSIONS, WAYS, Way
 from peer_tuning import measure_tuning
 
 ROUNDS = 12
-THREADS = (1, 2)
 BLOCKS, STEPS = 40, 50
 """Of the process of a round: what it says of itself is the median of its blocks."""
 
@@ -46,7 +45,9 @@ LINES_KEPT = 40
 def main() -> None:
     given = parse()
     parts: dict[str, Callable[[Path], Any]] = {
-        "overhead": lambda scratch: measure_overhead(scratch, given.rounds),
+        "overhead": lambda scratch: measure_overhead(
+            scratch, given.rounds, [int(number) for number in given.threads.split(",")]
+        ),
         "toggled": lambda scratch: measure_toggled(scratch, given.blocks),
         "says": collect_answers,
         "tuning": lambda scratch: measure_tuning(scratch, given.truth_rounds, given.budget),
@@ -62,6 +63,7 @@ def parse() -> argparse.Namespace:
     options = argparse.ArgumentParser(description="Our tools beside others.")
     options.add_argument("--parts", default="overhead,toggled,says,tuning")
     options.add_argument("--rounds", type=int, default=ROUNDS)
+    options.add_argument("--threads", default="1,2", help="of the short steps")
     options.add_argument("--blocks", type=int, default=TOGGLED_BLOCKS)
     options.add_argument("--truth-rounds", type=int, default=5)
     options.add_argument("--budget", default="10m", help="of each laptime tune")
@@ -81,11 +83,11 @@ def keep(part: str, found: dict[str, Any], dry: bool) -> None:
     })  # fmt: skip
 
 
-def measure_overhead(scratch: Path, rounds: int) -> dict[str, Any]:
+def measure_overhead(scratch: Path, rounds: int, numbers: list[int]) -> dict[str, Any]:
     """Return the step of every way in every round, and how much longer it is than without."""
     order = random.Random(SEED)
     found: dict[str, Any] = {}
-    for threads in THREADS:
+    for threads in numbers:
         rows: dict[str, list[dict[str, float]]] = {way.name: [] for way in WAYS}
         for number in range(rounds):
             for way in order.sample(WAYS, len(WAYS)):
@@ -106,8 +108,10 @@ def run_short_steps(way: Way, threads: int, place: Path) -> dict[str, float]:
     ran = way.run("short_steps.py", [str(times), *map(str, (threads, BLOCKS, STEPS))], place)
     if ran.status or not times.exists():
         raise RuntimeError(f"{way.name} ended with {ran.status}: {ran.said[-2000:]}")
-    medians = {f"{c}_us": statistics.median(v) for c, v in json.loads(times.read_text()).items()}
-    return {**medians, "process_s": ran.wall_s}
+    found = json.loads(times.read_text())
+    medians = {f"{clock}_us": statistics.median(values) for clock, values in found.items()}
+    turns = [on - off for on, off in zip(found["wall"][::2], found["wall"][1::2], strict=True)]
+    return {**medians, "in_turns_us": statistics.median(turns), "process_s": ran.wall_s}
 
 
 def added_to(plain: list[dict[str, float]], rows: list[dict[str, float]]) -> dict[str, Any]:
@@ -117,6 +121,7 @@ def added_to(plain: list[dict[str, float]], rows: list[dict[str, float]]) -> dic
         for name in plain[0]
     }
     seconds = float(np.median(values.pop("process_s")))
+    values["in_turns_us"] = np.array([row["in_turns_us"] for row in rows])  # its own control
     return {**{name: summary(differences) for name, differences in values.items()}, "s": seconds}
 
 
@@ -130,7 +135,8 @@ def print_overhead(
         print(
             f"  {name:<36}{found['wall_us']['median_us']:>+7.0f} us a step"
             f"{f'[{low:+.0f}, {high:+.0f}]':>18}{found['wall_us']['median_us'] / step_us:>8.1%}"
-            f"{found['cpu_us']['median_us']:>+7.0f} us of the thread{found['s']:>+6.1f} s in all",
+            f"{found['cpu_us']['median_us']:>+7.0f} us of the thread{found['s']:>+6.1f} s in all,"
+            f"{found['in_turns_us']['median_us']:>+7.0f} us in every second block",
             flush=True,
         )
 
