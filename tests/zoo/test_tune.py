@@ -31,6 +31,18 @@ BEST: dict[str, tuple[dict[str, set[Any]], str]] = {
 """Of each script the overrides that its gain must hold, and what is tried."""
 
 
+BY_HAND = {
+    "convolutions": (
+        ("model(x)", "model(x.contiguous(memory_format=torch.channels_last))"),
+        (
+            "    optimizer =",
+            "    model = model.to(memory_format=torch.channels_last)\n    optimizer =",
+        ),
+    )
+}
+"""What is told in words, because no diff of it is safe, as it is typed then."""
+
+
 def tune(script: Path, runs: Path, only: str) -> dict[str, Any]:
     """Tune a script with a budget that is enough, and apply the diff that comes of it."""
     words = ["--json", "--apply", "--budget", "15m", "--only", only, "--runs-dir", str(runs)]
@@ -73,8 +85,12 @@ def test_the_best_setting_is_found_and_its_gain_is_the_scripts_own(
     assert {key: changes.get(key) in values for key, values in best.items()} == dict.fromkeys(
         best, True
     )
-    assert document["applied"] == [str(script)]
+    assert document["applied"] == ([] if name in BY_HAND else [str(script)])
     original = copied(name, tmp_path / "runs")
+    typed = script.read_text()
+    for old, new in BY_HAND.get(name, ()):
+        typed = typed.replace(old, new)
+    script.write_text(typed)
     before_s, after_s = [], []
     for _ in range(3):  # in turns, as the machine drifts
         before_s += epochs_s(original, 4)
