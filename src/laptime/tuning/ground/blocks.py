@@ -22,6 +22,11 @@ from laptime.units import seconds
 StartArm = Callable[[TuneArm, int], ArmHandle]
 """An arm and the number of its block, by which all seeds of the block are shifted."""
 
+PLANNED = 0.85
+"""Of the time that is left: turns are planned to take so much of it, as blocks may take longer.
+
+Four blocks of five give no verdict.
+"""
 
 _MEMORY_RESERVE = 1.25
 """Processes are started side by side only where so many times their memory is free."""
@@ -113,7 +118,7 @@ class Ground:
         self, arms: Arms, blocks: int, policy: TurnPolicy, kept_s: float = 0.0
     ) -> TurnPolicy:
         """Return the policy with as many turns as the budget holds, the fewest at least."""
-        each_s = (self.left_s() - kept_s) / blocks
+        each_s = PLANNED * (self.left_s() - kept_s) / blocks
         return policy.model_copy(update={"max_turns": self.costs.most_turns(arms, policy, each_s)})
 
     def run(
