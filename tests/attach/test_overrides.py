@@ -1,3 +1,4 @@
+import os
 import random
 from types import SimpleNamespace
 
@@ -43,6 +44,16 @@ def test_persistent_workers_are_left_out_of_a_loader_without_workers():
 def test_a_site_means_that_loader_and_no_other(place):
     args, kwargs = overrides(num_workers=2, site="train.py:42").loader(place, ("data",), {})
     assert (args, kwargs) == (("data",), {})
+
+
+def test_the_scripts_own_choice_of_threads_does_not_undo_what_was_asked_for(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    overrides(threads=3).process()
+    torch.set_num_threads(1)
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # as in a worker, which torch gives one thread
+    torch.set_num_threads(1)
+    assert chosen == [3, 1]
 
 
 def test_an_optimizer_gets_the_implementation_that_was_asked_for():

@@ -8,6 +8,7 @@ import json
 import os
 from typing import Any, Dict, Optional
 
+from laptime.attach.hooks.frames import stands_for
 from laptime.attach.places import Place
 from laptime.attach.recorder import Recorder
 
@@ -42,6 +43,7 @@ class Overrides:
         asked, recorder = self._asked, self._recorder
         if "threads" in asked:
             torch.set_num_threads(asked["threads"])
+            _leave_threads_alone()
         if asked.get("tf32"):
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.allow_tf32 = True
@@ -134,6 +136,20 @@ def _full_precision(answer: Any) -> Any:
     if type(answer) in (list, tuple):
         return type(answer)(_full_precision(part) for part in answer)
     return answer
+
+
+def _leave_threads_alone() -> None:
+    """Have the script's own choice of threads pass, here and not in a loader's workers."""
+    import torch
+
+    original, here = torch.set_num_threads, os.getpid()
+
+    @stands_for(original)
+    def set_num_threads(number: int) -> None:
+        if os.getpid() != here:
+            original(number)
+
+    torch.set_num_threads = set_num_threads
 
 
 def _shift_seeds(shift: int) -> None:
