@@ -91,8 +91,8 @@ def pick_of_laptime(job: str, place: Path, budget: str) -> Pick:
     ran = execute([*tune, *asked, *script], place, limit_s=3600)
     documents = [line for line in ran.said.splitlines() if line.startswith("{")]
     if not documents:
-        said = ran.said.replace(sys.executable, "python")  # where that is, is nobody's business
-        return Pick({}, ran.wall_s, said.splitlines()[-20:])
+        printed = ran.said.replace(sys.executable, "python")  # where that is, is not told
+        return Pick({}, ran.wall_s, printed.splitlines()[-20:])
     document = json.loads(documents[-1])
     gain = document["gain"]
     settings = dict(gain["changes"]) if gain else {}

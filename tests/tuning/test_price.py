@@ -5,9 +5,10 @@ from tests.tuning.scripts import Script, request
 
 from laptime.errors import SettingsError
 from laptime.study import TurnPolicy
-from laptime.tune import TuneArm
+from laptime.tune import NotTried, TuneArm
+from laptime.tuning.findings import Findings
 from laptime.tuning.ground.costs import COMPILE_S, Costs
-from laptime.tuning.ground.price import check_budget, estimate, proof_s, unchanged
+from laptime.tuning.ground.price import SCREENING, check_budget, estimate, proof_s, unchanged
 
 POLICY = TurnPolicy(min_turns=4, max_turns=12)
 
@@ -81,3 +82,19 @@ def test_arms_of_a_short_job_start_one_after_another() -> None:
     known = Costs(pilot, turn_s=0.93, short=short)
 
     assert known.least_s(unchanged(3), POLICY) == pytest.approx(3 * (4 + 1.0 + 1.0))
+
+
+def test_the_least_budget_holds_the_first_block_of_an_ascent() -> None:
+    asked = request()
+    least_s = costs().least_s(unchanged(2), SCREENING) + proof_s(costs(), asked)
+
+    check_budget(costs(), asked, least_s)
+    with pytest.raises(SettingsError, match="to try and prove one override"):
+        check_budget(costs(), asked, least_s, first=4)
+
+
+def test_what_the_budget_did_not_hold_is_not_called_nothing_to_gain() -> None:
+    found = Findings()
+    assert not found.lacks_verdicts
+    found.not_tried.append(NotTried(name="num_workers", numbers="same numbers", why="budget"))
+    assert found.lacks_verdicts

@@ -37,8 +37,9 @@ class Findings:
 
     @property
     def lacks_verdicts(self) -> bool:
-        """Whether something deserved a verdict that the budget did not hold."""
-        return any(tried.outcome == "budget" for tried in self.tried.values())
+        """Whether something deserved a verdict, or a look, that the budget did not hold."""
+        judged = [tried.outcome for tried in self.tried.values()]
+        return BUDGET in judged or any(left.why == BUDGET for left in self.not_tried)
 
     def leave_out(self, candidate: Candidate, name: str = "") -> None:
         """Note what the budget did not hold."""

@@ -83,8 +83,9 @@ class Search:
         return self._ground.request
 
     def _say_price(self, candidates: Sequence[Candidate], *, climbs: bool) -> None:
-        check_budget(self._costs, self._request, self._ground.left_s())
-        counts = len(Climb(self._pilot, self._yardstick).counts) if climbs else 0
+        climb = Climb(self._pilot, self._yardstick)
+        first, counts = (len(climb.first_arms()), len(climb.counts)) if climbs else (2, 0)
+        check_budget(self._costs, self._request, self._ground.left_s(), first)
         arms = [candidate.arm() for candidate in candidates]
         price = estimate(self._costs, self._request, counts=counts, candidates=arms)
         names = [*(["worker counts"] if climbs else []), *(c.name for c in candidates)]

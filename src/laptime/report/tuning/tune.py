@@ -81,7 +81,9 @@ def _nothing(record: TuneRecord) -> str:
 def _not_verified(record: TuneRecord) -> str:
     last = next((t for t in record.tried if t.stage == "confirmation"), None)
     if last is None:
-        names = listed([tried.name for tried in record.tried if tried.outcome == "budget"])
+        left = [tried.name for tried in record.tried if tried.outcome == "budget"]
+        left += [known.name for known in record.not_tried if known.why == "budget"]
+        names = listed(list(dict.fromkeys(left)))
         budget = render_duration(record.request.budget_s)
         return f"No gain is verified: the budget of {budget} held no verdict on {names}."
     return f"No gain is verified: on fresh blocks {last.name} was not confirmed ({last.why})."

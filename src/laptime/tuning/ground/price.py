@@ -73,13 +73,19 @@ def estimate(
     return Estimate(least_s, most_s)
 
 
-def check_budget(costs: Costs, request: TuneRequest, left_s: float) -> None:
+def check_budget(costs: Costs, request: TuneRequest, left_s: float, first: int = 2) -> None:
     """Refuse a budget that does not hold one candidate, from screening to proof.
+
+    Args:
+        costs: Of blocks.
+        request: How many blocks a verdict has.
+        left_s: Of the budget.
+        first: Arms of the first block, which only sorts out.
 
     Raises:
         SettingsError: Says the least that does.
     """
-    least_s = costs.least_s(unchanged(2), SCREENING) + proof_s(costs, request)
+    least_s = costs.least_s(unchanged(first), SCREENING) + proof_s(costs, request)
     if least_s <= left_s:
         return
     enough_s = math.ceil(request.budget_s + 1.2 * (least_s - left_s))
