@@ -587,6 +587,20 @@ def test_steps_that_are_alike_are_followed_together(monkeypatch):
     assert len(alone) < 0.1 * script.told
 
 
+def test_what_fails_while_it_is_followed_is_not_followed_again():
+    script = Script(late=1_000_000)
+    one = script.iter()
+    script.next(one)
+    script.tell(Recorder.unscaled)  # without the loss that it needs
+    with pytest.raises(TypeError):
+        script.recorder.catch_up()
+    script.recorder.catch_up()
+    script.step()
+    script.end(one)
+    (epoch,) = script.close()
+    assert epoch["steps"] == 1
+
+
 def play(script, events):
     """Have a script do all this; return its epochs."""
     passes = []

@@ -70,6 +70,9 @@ class Backlog:
                     i = self._follow_steps(i)
                 else:
                     i = self._follow_one(i)
+        except BaseException:
+            i = len(entries)  # what was followed in part is not followed again
+            raise
         finally:
             del entries[:i]
 
