@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,13 @@ WHO = "one that hands on"
 """
 
 
+needs_a_free_name = pytest.mark.skipif(
+    Path(sysconfig.get_path("stdlib"), "sitecustomize.py").exists(),
+    reason="this Python brings a sitecustomize of its own, found before that of an environment",
+)
+"""Debian's and Ubuntu's system interpreters do."""
+
+
 def customized(place: Place, *folders: str) -> Place:
     """Give a place a sitecustomize in each of these folders, all of them on PYTHONPATH."""
     for folder in folders:
@@ -65,6 +73,7 @@ def test_a_sitecustomize_on_pythonpath_runs_once_under_its_own_name(
     ]
 
 
+@needs_a_free_name
 def test_a_sitecustomize_in_site_packages_runs_once_under_its_own_name(
     place: Place, tmp_path: Path
 ) -> None:
@@ -96,6 +105,7 @@ def test_without_a_sitecustomize_there_is_none_to_import(place: Place, bare: str
     place.pair(bare, "asks.py").check()
 
 
+@needs_a_free_name
 @pytest.mark.parametrize("text", ["raise ValueError('theirs')", "import no_such_module", "1 +"])
 def test_a_sitecustomize_that_fails_fails_as_without_us(text: str, tmp_path: Path) -> None:
     python = make_environment(tmp_path / "environment")
