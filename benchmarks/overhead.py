@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from laptime.data.loaders import Batch
+from laptime.data.batches import Batch
 from laptime.files import make_directory, write_json
 from laptime.phase import Phase
 from laptime.timing.clock import calendar_now, read_ns

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from laptime.data.batches import Batch
 from laptime.data.dataset import ImageDataset
-from laptime.data.loaders import Batch, Loader, build_loader
+from laptime.data.loaders import Loader, build_loader
 from laptime.errors import SettingsError
 from laptime.settings import LoaderSettings
 

@@ -119,6 +119,18 @@ def test_later_turns_take_as_many_steps_as_the_first(ready: ArmProcess) -> None:
     assert first["steps"] == second["steps"]
 
 
+def test_what_threads_made_in_advance_is_left_out_of_a_turn_as_of_processes(tmp_path: Path) -> None:
+    arm = start(tmp_path, loader="batch", num_workers=2)
+    arm.reply(60)
+    facts = arm.ask("prepare", 60)
+    turn = arm.ask("turn", 60, discard=4, min_steps=4, min_s=0.0)
+    arm.close()
+
+    assert facts["num_workers"] == 2
+    assert len(arm.pids) == 1
+    assert turn["steps"] == 4
+
+
 def test_nothing_is_left_of_an_arm_that_is_closed(ready: ArmProcess) -> None:
     ready.close()
 
@@ -216,13 +228,13 @@ def test_settings_that_cannot_be_built_are_refused_in_one_line(tmp_path: Path) -
 
 def test_the_first_losses_do_not_depend_on_the_workers(tmp_path: Path) -> None:
     losses = []
-    for num_workers in (0, 2):
-        arm = start(tmp_path, num_workers=num_workers)
+    for num_workers, loader in ((0, "sample"), (2, "sample"), (2, "batch")):
+        arm = start(tmp_path, num_workers=num_workers, loader=loader)
         arm.reply(60)
         losses.append(arm.ask("prepare", 60)["first_losses"])
         arm.close()
 
-    assert losses[0] == losses[1]
+    assert losses[0] == losses[1] == losses[2]
     assert json.dumps(losses[0])
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from laptime.data.loaders import Batch
+from laptime.data.batches import Batch
 from laptime.phase import Phase
 from laptime.settings import TrainingSettings
 from laptime.training.step import (

@@ -37,9 +37,9 @@ class Augmentation(NamedTuple):
     Integers for one sample, arrays of one shape for many.
     """
 
-    top: int | npt.NDArray[np.uint64]
-    left: int | npt.NDArray[np.uint64]
-    flip: int | npt.NDArray[np.uint64]
+    top: int | npt.NDArray[Any]
+    left: int | npt.NDArray[Any]
+    flip: int | npt.NDArray[Any]
 
 
 def augmentation(index: Bits, seed: int, epoch: int) -> Augmentation:

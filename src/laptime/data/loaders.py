@@ -10,20 +10,15 @@ from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from laptime.data.augment import (
-    augment_batch,
-    augment_image,
-    augmentation,
-    normalise,
-)
+from laptime.data.augment import augment_image, augmentation, normalise
+from laptime.data.batches import Batch, BatchImages, BatchLoader, DeviceImages, DeviceLoader
 from laptime.data.dataset import ImageDataset, MapDataset
-from laptime.data.keys import EndlessKeys, EpochKeys, Keys, SampleKeys
+from laptime.data.keys import EndlessKeys, EpochKeys, SampleKeys
 from laptime.errors import SettingsError
 from laptime.orphans import die_with_parent
 from laptime.settings import LoaderSettings
@@ -31,14 +26,14 @@ from laptime.settings import LoaderSettings
 _GRACE_S = 30
 """How long a worker outlives the first SIGTERM: time for the training to end its step."""
 
-Batch = tuple[Tensor, Tensor]
-
 
 class Loader(Protocol):
     """Batches of one dataset, epoch by epoch."""
 
     num_samples: int
     num_steps: int
+    num_workers: int
+    """Processes or threads that make batches ahead of the training."""
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Return the batches of an epoch, from a step on: (images, labels) each."""
@@ -74,27 +69,6 @@ class SampleImages(Dataset[Any]):
         return normalise(pixels), int(self._labels[index])
 
 
-class BatchImages(Dataset[Any]):
-    """A whole batch at a time: one indexing crops and mirrors all of its images."""
-
-    def __init__(
-        self, dataset: ImageDataset, seed: int, *, augment: bool, device: torch.device
-    ) -> None:
-        self._images = _tensor_of(dataset.images).to(device)
-        self._labels = _tensor_of(dataset.labels).to(device)
-        self._seed, self._augment = seed, augment
-
-    def __getitem__(self, key: Keys) -> Batch:
-        """Return normalised images (batch, 3, 32, 32) float32 and labels (batch,) int64."""
-        epoch, indices = key
-        chosen = torch.from_numpy(indices).to(self._images.device)
-        images = self._images[chosen]
-        if self._augment:
-            drawn = augmentation(indices.astype(np.uint64), self._seed, epoch)
-            images = augment_batch(images, drawn)
-        return normalise(images), self._labels[chosen]
-
-
 class ForeignSamples(Dataset[Any]):
     """A dataset of the user's, unchanged; the epoch in the key is dropped."""
 
@@ -117,22 +91,17 @@ class WorkerLoader:
         num_samples: int,
         seed: int,
         *,
-        whole_batches: bool,
         pin_memory: bool,
     ) -> None:
         self.num_samples, self.num_steps = num_samples, keys.num_steps
+        self.num_workers = settings.num_workers
         self._keys, self._seed = keys, seed
         self._running: Iterator[Batch] | None = None
         self._generator = torch.Generator()
-        sampling: dict[str, Any] = (
-            {"sampler": keys, "batch_size": None}
-            if whole_batches
-            else {"batch_sampler": SampleKeys(keys)}
-        )
         with _any_number_of_workers():
             self._loader = DataLoader(
                 dataset,
-                **sampling,
+                batch_sampler=SampleKeys(keys),
                 **worker_options(settings),
                 pin_memory=pin_memory,
                 generator=self._generator,
@@ -169,30 +138,6 @@ class WorkerLoader:
         self._keys.ending = True
 
 
-class DeviceLoader:
-    """Batches made where the images already are: no worker, no copy."""
-
-    def __init__(self, dataset: BatchImages, keys: EpochKeys, num_samples: int) -> None:
-        self.num_samples, self.num_steps = num_samples, keys.num_steps
-        self._dataset, self._keys = dataset, keys
-
-    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Return the batches of an epoch, from a step on."""
-        self._keys.epoch, self._keys.first_step = epoch, first_step
-        return (self._dataset[key] for key in self._keys)
-
-    def close(self) -> None:
-        """End nothing: there is no worker."""
-
-    def worker_pids(self) -> tuple[int, ...]:
-        """Return none."""
-        return ()
-
-    def let_end(self) -> None:
-        """Let an endless stream of batches come to its end."""
-        self._keys.ending = True
-
-
 def build_loader(
     dataset: ImageDataset | MapDataset,
     settings: LoaderSettings,
@@ -201,10 +146,18 @@ def build_loader(
     *,
     train: bool,
     endless: bool = False,
+    channels_last: bool = False,
 ) -> EndlessLoader:
     """Build the loader of a training set (shuffled, augmented) or of a test set (in order, plain).
 
-    An endless one goes on with the next epoch until it is told to end.
+    Args:
+        dataset: What batches are made of.
+        settings: How.
+        seed: Of shuffles and augmentations.
+        device: What trains. Whole batches for another device than the CPU come as uint8.
+        train: Whether to shuffle and augment.
+        endless: Go on with the next epoch until told to end.
+        channels_last: How whole batches lie in memory; values are the same.
 
     Raises:
         SettingsError: A user's own dataset meets a loader that only knows images in memory.
@@ -219,22 +172,21 @@ def build_loader(
                 f"Use --loader sample."
             )
         return WorkerLoader(
-            ForeignSamples(dataset), keys, settings, len(dataset), seed,
-            whole_batches=False, pin_memory=pin_memory,
-        )  # fmt: skip
+            ForeignSamples(dataset), keys, settings, len(dataset), seed, pin_memory=pin_memory
+        )
     if settings.loader == "device":
-        images = BatchImages(dataset, seed, augment=train, device=device)
-        return DeviceLoader(images, keys, len(dataset))
-    whole_batches = settings.loader == "batch"
-    samples: Dataset[Any] = (
-        BatchImages(dataset, seed, augment=train, device=torch.device("cpu"))
-        if whole_batches
-        else SampleImages(dataset, seed, augment=train)
-    )
-    return WorkerLoader(
-        samples, keys, settings, len(dataset), seed,
-        whole_batches=whole_batches, pin_memory=pin_memory,
-    )  # fmt: skip
+        on_device = DeviceImages(dataset, seed, augment=train, device=device)
+        return DeviceLoader(on_device, keys, len(dataset))
+    if settings.loader == "batch":
+        images = BatchImages(
+            dataset, seed, augment=train, channels_last=channels_last, raw=device.type != "cpu"
+        )
+        return BatchLoader(
+            images, keys, len(dataset), num_workers=settings.num_workers,
+            prefetch_factor=settings.prefetch_factor, pin_memory=pin_memory,
+        )  # fmt: skip
+    samples = SampleImages(dataset, seed, augment=train)
+    return WorkerLoader(samples, keys, settings, len(dataset), seed, pin_memory=pin_memory)
 
 
 def worker_options(settings: LoaderSettings) -> dict[str, Any]:
@@ -271,10 +223,3 @@ def _any_number_of_workers() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         yield
-
-
-def _tensor_of(array: npt.NDArray[Any]) -> Tensor:
-    """Wrap a read-only array without copying it; nothing here writes to the tensor."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(array)

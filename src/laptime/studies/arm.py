@@ -20,7 +20,8 @@ from typing import Any, TextIO
 import psutil
 import torch
 
-from laptime.data.loaders import Batch, EndlessLoader, build_loader
+from laptime.data.batches import Batch
+from laptime.data.loaders import EndlessLoader, build_loader
 from laptime.errors import LaptimeError
 from laptime.orphans import die_with_parent
 from laptime.phase import Phase
@@ -60,9 +61,10 @@ class TurnTaker:
             loader_settings = loader_settings.model_copy(update={"num_workers": 0})
         self._loader: EndlessLoader = build_loader(
             self._job.data.train, loader_settings, settings.training.seed, self._job.device,
-            train=True, endless=True,
+            train=True, endless=True, channels_last=settings.training.channels_last,
         )  # fmt: skip
         self._job = replace(self._job, loader=self._loader)
+        self._burst = max(1, self._loader.num_workers)  # batches come in bursts of one a worker
         self._wait = device_wait(str(self._job.device))
         self._batches: Iterator[Batch] = iter(())
         self._epoch = 1
@@ -95,7 +97,7 @@ class TurnTaker:
             "first_losses": losses,
             "step_ns": step_ns,
             "steps_per_epoch": self._loader.num_samples / job.settings.loader.batch_size,
-            "num_workers": len(self._stopped),
+            "num_workers": self._loader.num_workers,
             "overhead_share": min(1.0, overhead_ns / max(1, step_ns)),
             "parameters": job.parameters,
             "data_sha256": job.data.record().sha256,
@@ -129,7 +131,7 @@ class TurnTaker:
             next(self._batches)
         start_ns, count = read_ns(), 0
         while count < steps and read_ns() - start_ns < nanoseconds(longest_s):
-            for _ in range(max(1, len(self._stopped))):  # batches come in bursts of one a worker
+            for _ in range(self._burst):
                 next(self._batches)
                 count += 1
         spent_ns = read_ns() - start_ns
@@ -196,7 +198,7 @@ class TurnTaker:
         _, timer = self._job.build_timer()
         start_ns, steps = read_ns(), 0
         while steps < min_steps or read_ns() - start_ns < nanoseconds(min_s):
-            for _ in range(max(1, len(self._stopped))):  # batches come in bursts of one a worker
+            for _ in range(self._burst):
                 timer.enter(Phase.DATA_WAIT)
                 batch = next(self._batches)
                 meter.add(self._job.step(batch, timer.enter))

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
+from laptime.data.batches import Batch
 from laptime.data.dataset import Data
-from laptime.data.loaders import Batch, Loader, build_loader
+from laptime.data.loaders import Loader, build_loader
 from laptime.phase import Phase
 from laptime.record import EpochRecord
 from laptime.settings import RunSettings, build_settings
@@ -184,6 +185,7 @@ class _StampedLoader:
     def __init__(self, loader: Loader, truth: Truth) -> None:
         self._loader, self._truth = loader, truth
         self.num_samples, self.num_steps = loader.num_samples, loader.num_steps
+        self.num_workers = loader.num_workers
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         batches = self._loader.batches(epoch, first_step)

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from laptime.data.loaders import Batch
+from laptime.data.batches import Batch
 from laptime.errors import DataError
 from laptime.phase import LOADING, Phase
 from laptime.record import DeviceTimes, EpochRecord, WindowRecord

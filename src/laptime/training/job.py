@@ -72,7 +72,11 @@ def build_job(settings: RunSettings) -> Job:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.to(device).train()
     optimizer = build_optimizer(model, settings.optimizer)
-    mover = Mover(device, channels_last=training.channels_last)
+    mover = Mover(
+        device,
+        channels_last=training.channels_last,
+        normalises=isinstance(data.train, ImageDataset),
+    )
     running: Any = torch.compile(model) if training.compile else model
     return Job(
         settings=settings,
@@ -83,7 +87,14 @@ def build_job(settings: RunSettings) -> Job:
         optimizer=optimizer,
         step=TrainStep(running, optimizer, mover, training.precision),
         mover=mover,
-        loader=build_loader(data.train, settings.loader, training.seed, device, train=True),
+        loader=build_loader(
+            data.train,
+            settings.loader,
+            training.seed,
+            device,
+            train=True,
+            channels_last=training.channels_last,
+        ),
         test_loader=_test_loader(data, settings, device),
         parameters=num_parameters(model),
         warnings=tuple(_warnings(settings, device, mode, model)),
@@ -225,6 +236,8 @@ def _warnings(
         )
     if settings.loader.persistent_workers and not settings.loader.num_workers:
         found.append("--persistent-workers does nothing without workers.")
+    elif settings.loader.persistent_workers and settings.loader.loader == "batch":
+        found.append("--persistent-workers does nothing to the batch loader: it has threads.")
     if settings.model.model != "resnet18" and settings.model.width != ModelSettings().width:
         found.append("--width does nothing here: it is resnet18's.")
     if settings.loader.loader == "device" and settings.loader.num_workers:

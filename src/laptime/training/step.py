@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from laptime.data.loaders import Batch
+from laptime.data.augment import normalise
+from laptime.data.batches import Batch
 from laptime.phase import Phase
 from laptime.settings import TrainingSettings
 
@@ -28,10 +29,19 @@ class StepResult:
 
 
 class Mover:
-    """Bring batches to the device, in the memory format of the model."""
+    """Bring batches to the device, in the memory format of the model.
 
-    def __init__(self, device: torch.device, *, channels_last: bool) -> None:
-        self.device = device
+    Args:
+        device: Where the model is.
+        channels_last: Its memory format.
+        normalises: Whether uint8 inputs are our images, to be normalised where they arrive: a
+            user's own stay as they are.
+    """
+
+    def __init__(
+        self, device: torch.device, *, channels_last: bool, normalises: bool = False
+    ) -> None:
+        self.device, self._normalises = device, normalises
         self._format = torch.channels_last if channels_last else torch.preserve_format
 
     def __call__(self, batch: Batch) -> Batch:
@@ -39,10 +49,10 @@ class Mover:
         inputs, labels = batch
         channels_last = self._format is torch.channels_last and inputs.dim() == 4
         memory_format = self._format if channels_last else torch.preserve_format
-        return (
-            inputs.to(self.device, non_blocking=True, memory_format=memory_format),
-            labels.to(self.device, non_blocking=True),
-        )
+        inputs = inputs.to(self.device, non_blocking=True, memory_format=memory_format)
+        if self._normalises and inputs.dtype is torch.uint8:
+            inputs = normalise(inputs)
+        return inputs, labels.to(self.device, non_blocking=True)
 
 
 class TrainStep:
@@ -117,8 +127,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def set_arithmetic(settings: TrainingSettings) -> None:
-    """Set torch's process-wide switches for precision and determinism."""
+    """Set torch's process-wide switches: precision, determinism, algorithms, threads."""
     torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
     torch.use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.deterministic = settings.deterministic
+    torch.backends.cudnn.benchmark = settings.cudnn_benchmark
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
