@@ -77,7 +77,7 @@ class LoaderSettings(Described):
     """Samples in one step on one device."""
 
     num_workers: Annotated[int, Field(ge=0, le=512)] = 2
-    """Loader processes; 0 loads in the training process."""
+    """Loader processes, or threads of the batch loader; 0 loads in the training process."""
 
     prefetch_factor: Annotated[int, Field(ge=1, le=1024)] = 2
     """Batches that each worker prepares in advance."""
@@ -108,6 +108,9 @@ class OptimizerSettings(Described):
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 5e-4
     """Weight decay."""
 
+    fused: bool = False
+    """Update all weights in one pass over memory, torch's fused form; adadelta has none."""
+
 
 class TrainingSettings(Described):
     """How long, where and how exactly."""
@@ -126,6 +129,12 @@ class TrainingSettings(Described):
 
     compile: bool = False
     """Compile the model with torch.compile."""
+
+    cudnn_benchmark: bool = False
+    """Let cuDNN time its algorithms for each new shape, and take the fastest."""
+
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """CPU threads of torch; its own choice where none is given."""
 
     evaluate: bool = False
     """Measure loss and accuracy on the test set after each epoch."""
@@ -201,6 +210,8 @@ def build_settings(values: Mapping[str, Any]) -> RunSettings:
         raise SettingsError(
             "momentum is 0, but nesterov needs some. Use --momentum 0.9, or --optimizer sgd."
         )
+    if settings.optimizer.optimizer == "adadelta" and settings.optimizer.fused:
+        raise SettingsError("fused is true, but adadelta has no fused form. Leave --fused out.")
     return settings
 
 

@@ -12,7 +12,12 @@ from laptime.cli.tune import status_of as exit_of
 
 
 def refused(
-    words: list[str], runs_dir: Path, capsys: pytest.CaptureFixture[str], status: int = 2
+    words: list[str],
+    runs_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    status: int = 2,
+    *,
+    begins: bool = False,
 ) -> str:
     """Run a command that must be refused in one line and leave nothing behind."""
     given = ["tune", "--runs-dir", str(runs_dir), *words]
@@ -20,10 +25,10 @@ def refused(
     out, err = capsys.readouterr()
 
     assert out == ""
-    lines = [line for line in err.splitlines() if not line.startswith("A first look at ")]
-    assert len(lines) == 1
+    *before, line = err.splitlines()
+    assert [line.startswith("A first look at ") for line in before] == [True] * begins
     assert not list(runs_dir.iterdir())
-    return lines[0]
+    return line
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ def refused(
         ("--width 8 -- python x.py", "--width is a setting of the built-in job"),
         ("--scale quick -- python x.py", "--scale is a setting of the built-in job"),
         ("--only workers -- python x.py", "Did you mean num_workers"),
-        ("--only threads", "only is 'threads', which is no override"),
+        ("--only gc", "only is 'gc', which is no override"),
         ("--apply", "name its command after --"),
         ("--width 0", "width is 0"),
     ],
@@ -59,13 +64,15 @@ def test_bad_input_is_one_line_that_says_what_was_wrong(
 def test_a_command_that_does_not_train_is_one_line(
     code: str, said: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said in refused(["--", sys.executable, "-c", code], tmp_path, capsys, status)
+    assert said in refused(
+        ["--", sys.executable, "-c", code], tmp_path, capsys, status, begins=True
+    )
 
 
 def test_python_that_lets_nobody_in_is_said_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refused(["--", sys.executable, "-I", "x.py"], tmp_path, capsys)
+    said = refused(["--", sys.executable, "-I", "x.py"], tmp_path, capsys, begins=True)
 
     assert "python -I lets no recorder in" in said
 
@@ -110,3 +117,25 @@ def test_a_refusal_to_conclude_has_an_exit_status_of_its_own() -> None:
     assert exit_of(record()) == 0
     assert exit_of(record(conclusion="nothing to gain", gain=None)) == 0
     assert exit_of(record(conclusion="refused", gain=None)) == 3
+
+
+def test_a_gain_of_the_built_in_job_is_kept_for_the_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.tuning.records import record
+
+    from laptime.cli.tune import _remember
+    from laptime.presets import Machine, recall
+    from laptime.settings import RunSettings
+    from laptime.tune import TuneRequest
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tuned = record(request=TuneRequest(settings=RunSettings()))
+    pilot = tuned.pilot
+
+    _remember(tuned)
+
+    kept = recall(Machine(pilot.device_name, pilot.cpus, pilot.torch), RunSettings())
+    assert kept is not None
+    assert kept.changes == tuned.gain.changes if tuned.gain else ()
+    assert "less time on" in kept.words

@@ -61,6 +61,30 @@ def test_nesterov_without_momentum_is_refused_in_one_line() -> None:
         build_settings({"optimizer": "nesterov", "momentum": 0.0})
 
 
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adagrad", "adam", "adamw"])
+def test_the_fused_form_computes_the_same_up_to_rounding(name: Any) -> None:
+    weights = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(20, 20)
+        optimizer = build_optimizer(
+            model, OptimizerSettings(optimizer=name, fused=fused, **SETTINGS)
+        )
+        for _ in range(5):
+            optimizer.zero_grad()
+            model(torch.ones(3, 20)).square().sum().backward()
+            optimizer.step()
+        weights.append(model.weight.detach())
+
+    assert bool(optimizer.param_groups[0]["fused"])
+    assert torch.allclose(*weights, rtol=1e-5, atol=1e-6)
+
+
+def test_adadelta_has_no_fused_form() -> None:
+    with pytest.raises(SettingsError, match="no fused form"):
+        build_settings({"optimizer": "adadelta", "fused": True})
+
+
 def test_frozen_weights_are_left_out_and_stay_as_they_are() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)

@@ -55,16 +55,15 @@ class SettingsCommand(click.Command):
     """A command whose help groups the settings as they are grouped in a run's record."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each group of settings, and one for the rest."""
-        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in _TITLES.values()}
+        """Write a section for each group of settings and one for the rest, as they are listed."""
+        sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and record[1]:
                 sections.setdefault(_section(parameter.name or ""), []).append(record)
         for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def setting_options(names: Iterable[str] = FIELDS) -> list[click.Parameter]:

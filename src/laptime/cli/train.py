@@ -18,7 +18,9 @@ from laptime.cli.options import (
     settings_from,
 )
 from laptime.errors import SettingsError
+from laptime.presets import PRESETS
 from laptime.record import RunRecord
+from laptime.settings import RunSettings
 
 _EXAMPLES = """Examples: `laptime train --samples 2048`; `laptime train --data ./data --evaluate`;
 `laptime train --model mynet.py:build --data mydata.py:build`; `laptime train --resume`."""
@@ -34,6 +36,7 @@ def train_command(
     json: bool,
     gpu: bool,
     disable_batch_norm: bool,
+    preset: str | None,
     **given: Any,
 ) -> int:
     """Train, print what was measured, and return the exit status."""
@@ -41,16 +44,29 @@ def train_command(
         given["device"] = _agreeing("device", given["device"], "cuda", "--gpu")
     if disable_batch_norm:
         given["norm"] = _agreeing("norm", given["norm"], "none", "--disable-batch-norm")
-    record = _run(resume, config, given, runs_dir, json=json)
+    if preset is not None and resume is not None:
+        raise SettingsError(
+            f"preset is {preset!r}, but --resume goes on with a run's own settings. "
+            f"Leave one of them out."
+        )
+    record = _run(resume, config, given, runs_dir, preset, json=json)
     return EXIT_STATUS.get(record.status, 1)
 
 
 def _run(
-    resume: str | None, config: Path | None, given: dict[str, Any], runs_dir: Path, *, json: bool
+    resume: str | None,
+    config: Path | None,
+    given: dict[str, Any],
+    runs_dir: Path,
+    preset: str | None,
+    *,
+    json: bool,
 ) -> RunRecord:
     streamed = sys.stdout.isatty() and not json
     if resume is None:
         settings = settings_from(config, given)
+        if preset is not None:
+            settings = settings_from(config, given, base=_preset(preset, settings))
     else:
         # Before torch is imported: a run that is not there is refused at once.
         from laptime.store import find_run
@@ -85,6 +101,21 @@ def _print(record: RunRecord, *, json: bool, rows_are_out: bool) -> None:
         click.echo(line)
 
 
+def _preset(name: str, asked: RunSettings) -> RunSettings:
+    """Return the settings of a preset on the device that is asked for, and say what they are."""
+    from laptime.presets import Machine, build_preset
+    from laptime.timing.environment import collect_environment
+    from laptime.training.device import choose_device
+
+    device = choose_device(asked.training.device)
+    found = collect_environment(str(device))
+    machine = Machine(found.device_name, found.cpus_usable, found.torch)
+    base, words = build_preset(name, asked, machine, device.type)
+    if words:
+        click.echo(f"laptime: {words}", err=True)
+    return base
+
+
 def _agreeing(name: str, given: str | None, meant: str, flag: str) -> str:
     """Return what a short flag means, unless the long one says something else."""
     if given is not None and given.lower() != meant and not given.startswith(f"{meant}:"):
@@ -116,6 +147,12 @@ command = SettingsCommand(
             metavar="FILE.toml",
             type=click.Path(path_type=Path),
             help="Settings from a file; its keys are the names of these options.",
+        ),
+        click.Option(
+            ["--preset"],
+            type=click.Choice(PRESETS),
+            help="lab: as assigned, the default; fast: what is faster here and learns as well. "
+            "Other options hold over it.",
         ),
         RUNS_DIR,
         JSON,

@@ -11,7 +11,7 @@ import click
 from laptime.cli.options import JSON, RUNS_DIR, SettingsCommand, setting_options, settings_from
 from laptime.cli.study import parse_budget
 from laptime.errors import SettingsError
-from laptime.settings import FIELDS
+from laptime.settings import FIELDS, build_settings
 
 if TYPE_CHECKING:
     from laptime.tune import TuneRecord, TuneRequest
@@ -41,6 +41,7 @@ def tune_command(
     finally:
         live.close()
     written = _apply(tuned) if apply else None
+    _remember(tuned.record)
     _print(tuned.record, written, json=json)
     return status_of(tuned.record)
 
@@ -54,6 +55,7 @@ def request_from(command: tuple[str, ...], scale: str, given: dict[str, Any]) ->
     from laptime.launch.recorded import full_command
     from laptime.studies.scale import QUICK
     from laptime.tune import TuneRequest
+    from laptime.tuning.choice.candidates import JOB_KINDS, KINDS, check_only
 
     own = {name: given.pop(name) for name in tuple(given) if name not in FIELDS}
     asked = {name: value for name, value in given.items() if value is not None}
@@ -65,6 +67,8 @@ def request_from(command: tuple[str, ...], scale: str, given: dict[str, Any]) ->
         )
     if scale == "quick":
         asked = {**QUICK, **asked}
+    only = _names(own["only"])
+    check_only(only, KINDS if command else JOB_KINDS)
     return TuneRequest(
         command=full_command(command) if command else (),
         settings=None if command else settings_from(None, asked),
@@ -72,7 +76,7 @@ def request_from(command: tuple[str, ...], scale: str, given: dict[str, Any]) ->
         budget_s=parse_budget(own["budget"]),
         allow_numerics=own["allow_numerics"],
         blocks=own["blocks"],
-        only=_names(own["only"]),
+        only=only,
         timeout_s=own["timeout"],
     )
 
@@ -88,6 +92,31 @@ def _apply(tuned: Any) -> tuple[Path, ...]:
     from laptime.tuning.edits import apply
 
     return apply(tuned.edits)
+
+
+def _remember(record: TuneRecord) -> None:
+    """Keep what was found of the built-in job, for ``train --preset fast``."""
+    from laptime.presets import Machine, Proven, job_words, remember, speed_of
+    from laptime.timing.clock import calendar_now
+    from laptime.units import render_share
+
+    settings, gain, pilot = record.request.settings, record.gain, record.pilot
+    if settings is None or record.conclusion not in {"gain", "nothing to gain"}:
+        return
+    changes = dict(gain.changes) if gain else {}
+    words = "nothing gains more than 3 % for certain"
+    if gain is not None and gain.row.ratio is not None:
+        words = f"{render_share(1 - gain.row.ratio)} less time on {gain.row.n} fresh blocks"
+    remember(
+        Proven(
+            machine=str(Machine(pilot.device_name, pilot.cpus, pilot.torch)),
+            job=job_words(settings),
+            changes=speed_of(build_settings({**settings.flat(), **changes})),
+            words=words,
+            day=calendar_now().date().isoformat(),
+        )
+    )
+    click.echo("laptime: kept for `laptime train --preset fast` on this machine.", err=True)
 
 
 def _print(record: TuneRecord, written: tuple[Path, ...] | None, *, json: bool) -> None:
@@ -114,7 +143,7 @@ COMMAND is what you would type without us. Its script runs unedited in fresh pro
 again, some steps each; overrides come from outside, one at a time, then the best at once. Kept is
 what gains more than 3 % for certain while the losses stay what they are. What its runs write they
 write again: give it a place of its own if that matters. Without COMMAND it is the built-in job
-whose settings are tuned.
+whose settings are tuned: the options from Model on.
 """
 
 command = SettingsCommand(

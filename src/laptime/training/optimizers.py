@@ -17,6 +17,7 @@ def _sgd(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> opt
         lr=settings.lr,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
+        **_form(settings),
     )
 
 
@@ -27,6 +28,7 @@ def _nesterov(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         nesterov=True,
+        **_form(settings),
     )
 
 
@@ -34,9 +36,16 @@ def _plain(rule: Callable[..., optim.Optimizer]) -> OptimizerBuilder:
     """Return a builder for a rule that has no momentum of SGD's kind."""
 
     def build(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> optim.Optimizer:
-        return rule(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+        return rule(
+            parameters, lr=settings.lr, weight_decay=settings.weight_decay, **_form(settings)
+        )
 
     return build
+
+
+def _form(settings: OptimizerSettings) -> dict[str, bool]:
+    """Return the argument that asks for the fused form; without it torch chooses."""
+    return {"fused": True} if settings.fused else {}
 
 
 OPTIMIZERS: dict[str, OptimizerBuilder] = {

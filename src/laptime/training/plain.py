@@ -34,6 +34,9 @@ _PLAIN = {
     "precision": "float32",
     "channels_last": False,
     "compile": False,
+    "cudnn_benchmark": False,
+    "fused": False,
+    "threads": None,
     "evaluate": False,
     "holdout": 0.0,
 }

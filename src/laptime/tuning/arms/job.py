@@ -18,7 +18,15 @@ from laptime.studies.process import ArmEndedError, ArmHandle, ArmProcess
 from laptime.studies.starters import Starter, build_starter
 from laptime.study import Arm
 from laptime.timing.clock import read_ns
-from laptime.tune import BASELINE, LoaderFacts, PilotRecord, TuneArm, TuneRequest, overrides_of
+from laptime.tune import (
+    BASELINE,
+    LoaderFacts,
+    OptimizerFacts,
+    PilotRecord,
+    TuneArm,
+    TuneRequest,
+    overrides_of,
+)
 from laptime.tuning.arms.pilot import (
     DEVICE_PHASES,
     PILOT_TURNS,
@@ -28,6 +36,12 @@ from laptime.tuning.arms.pilot import (
 )
 from laptime.tuning.choice.candidates import JOB_KINDS, Kind
 from laptime.units import seconds
+
+RULES = {
+    "sgd": "SGD", "nesterov": "SGD", "adagrad": "Adagrad", "adadelta": "Adadelta", "adam": "Adam",
+    "adamw": "AdamW",
+}  # fmt: skip
+"""What torch calls the rules of the settings."""
 
 LOSS_STEPS = 20
 """Run before the first turn, and compared: turns of the job keep no losses."""
@@ -166,6 +180,7 @@ class Job:
             wall_ns=sum(turn["wall_ns"] for turn in turns),
             phases_ns=phases,
             loader=self._loader(),
+            optimizers=(self._optimizer(),),
             is_compiled=self._base.training.compile,
             worker_bytes=memory["worker_bytes"],
             overhead_share=facts["overhead_share"],
@@ -174,6 +189,10 @@ class Job:
             notes=tuple(facts["warnings"]),
         )
         return Look(record, {}, seconds(over_ns - ready_ns) / len(turns))
+
+    def _optimizer(self) -> OptimizerFacts:
+        settings = self._base.optimizer
+        return OptimizerFacts(name=RULES[settings.optimizer], fused=settings.fused)
 
     def _loader(self) -> LoaderFacts | None:
         loader = self._base.loader

@@ -84,6 +84,12 @@ def _batched(pilot: PilotRecord) -> str | None:
     return _without_loader(pilot)
 
 
+def loaders(pilot: PilotRecord) -> Sequence[Changes]:
+    """Return whole batches, made on the host and, where the device is another, on the device."""
+    names = ("batch", "device") if pilot.device.startswith("cuda") else ("batch",)
+    return tuple((("loader", name),) for name in names)
+
+
 def _on_cuda(pilot: PilotRecord) -> str | None:
     return None if pilot.device.startswith("cuda") else f"it does nothing on {pilot.device}"
 
@@ -169,16 +175,17 @@ KINDS: Mapping[str, Kind] = {
 
 JOB_KINDS: Mapping[str, Kind] = {
     "num_workers": KINDS["num_workers"],
-    "loader": Kind(
-        ROUNDING, ("edges", "data_wait"), _set(loader="batch"), _batched, title="loader batch"
-    ),
+    "loader": Kind(ROUNDING, ("edges", "data_wait"), loaders, _batched),
     "persistent_workers": KINDS["persistent_workers"],
     "pin_memory": Kind(SAME, ("transfer", "data_wait"), _set(pin_memory=True), _pinned),
     "prefetch_factor": KINDS["prefetch_factor"],
+    "threads": KINDS["threads"],
     "tf32": Kind(OTHER, ("compute",), _set(precision="tf32"), _on_cuda),
     "bf16": Kind(OTHER, ("compute",), _set(precision="bf16")),
     "channels_last": KINDS["channels_last"],
     "compile": KINDS["compile"],
+    "fused": KINDS["fused"],
+    "cudnn_benchmark": KINDS["cudnn_benchmark"],
 }
 """Of the built-in job: its settings."""
 
