@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check format lint types layers coverage truth bench bench-peers test-slow test-faults test-gpu test-zoo test-tune docs clean
+.PHONY: help lab test check format lint types layers coverage truth bench bench-training bench-peers test-slow test-faults test-gpu test-zoo test-tune docs clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -20,8 +20,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 lab: $(INSTALLED) ## Answer the questions of the lab on this machine
 	@$(BIN)/laptime lab
 
+# A file of tests is one process's: fixtures of a file are made once.
+BESIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 test: $(INSTALLED) ## Run the tests: some minutes on two cores
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q $(BESIDE)
 
 check: $(INSTALLED) format lint types layers coverage ## Everything a change must pass
 
@@ -38,7 +41,7 @@ layers: $(INSTALLED)
 	$(BIN)/lint-imports
 
 coverage: $(INSTALLED)
-	$(BIN)/pytest -q --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -q $(BESIDE) --cov --cov-report=term:skip-covered
 
 truth: $(INSTALLED) ## Plant forty known costs on this machine and look for them
 	$(BIN)/pytest -q -s -m truth -p no:randomly tests/truth
@@ -63,10 +66,15 @@ test-tune: $(FRAMEWORKS) ## Tune scripts whose best setting is known: half an ho
 test-gpu: $(INSTALLED) ## Tests that need a CUDA device
 	$(BIN)/pytest -q -s -m gpu
 
-bench: $(INSTALLED) ## Measure our own cost; the data goes to benchmarks/results
+bench: $(INSTALLED) ## Measure own cost, loaders, growth; data goes to benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/reports.py
+	$(BIN)/python benchmarks/loaders.py
+	$(BIN)/python benchmarks/growth.py
+
+bench-training: $(INSTALLED) ## Our job beside a course script, and what each change of fast gains: an hour
+	$(BIN)/python benchmarks/training.py
 
 bench-peers: $(INSTALLED) ## Our recorder beside other tools, each in an environment of its own
 	$(BIN)/python benchmarks/peers.py

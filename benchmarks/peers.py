@@ -17,6 +17,7 @@ import os
 import random
 import re
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -188,8 +189,10 @@ def collect_answers(scratch: Path) -> dict[str, Any]:
     """Return what each tool prints on a plain training whose loader takes most of a step."""
     answers = {}
     for way in WAYS[1:]:
-        ran = way.run("slow_loader.py", [], scratch / str(WAYS.index(way)))
-        lines = [line.rstrip() for line in ran.said.splitlines() if is_an_answer(line)]
+        place = scratch / str(WAYS.index(way))
+        ran = way.run("slow_loader.py", [], place)
+        said = ran.said.replace(f"{place}/", "").replace(sys.executable, "python")
+        lines = [line.rstrip() for line in said.splitlines() if is_an_answer(line)]
         answers[way.name] = {
             "status": ran.status, "wall_s": ran.wall_s, "lines_added": way.lines,
             "said": lines[:LINES_KEPT],

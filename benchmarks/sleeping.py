@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from laptime.timing.clock import calendar_now, read_ns
-from laptime.timing.environment import cpu_name, usable_cpus
+from laptime.timing.environment import usable_cpus
+from laptime.timing.processor import cpu_name
 from laptime.units import seconds
 
 HERE = Path(__file__).parent

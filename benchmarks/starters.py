@@ -20,7 +20,8 @@ from laptime.studies.process import ArmProcess
 from laptime.studies.starters import ForkServer, Spawner, Starter
 from laptime.study import Arm
 from laptime.timing.clock import calendar_now, read_ns
-from laptime.timing.environment import cpu_name, usable_cpus
+from laptime.timing.environment import usable_cpus
+from laptime.timing.processor import cpu_name
 from laptime.units import seconds
 
 HERE = Path(__file__).parent

@@ -24,8 +24,9 @@ from laptime.studies.process import ArmProcess
 from laptime.studies.starters import Spawner
 from laptime.study import Arm, Plan, TurnPolicy
 from laptime.timing.clock import calendar_now
-from laptime.timing.environment import cpu_name, usable_cpus
+from laptime.timing.environment import usable_cpus
 from laptime.timing.noise import NoiseMeter, Sentinel
+from laptime.timing.processor import cpu_name
 from laptime.units import seconds
 
 HERE = Path(__file__).parent

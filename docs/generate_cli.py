@@ -61,9 +61,13 @@ def render_page() -> str:
     for verb in VERBS:
         command = app.get_command(ctx, verb)
         assert command is not None
-        parts.append(
-            render_command(click.Context(command, ctx, info_name=verb, **command.context_settings))
-        )
+        own = click.Context(command, ctx, info_name=verb, **command.context_settings)
+        parts.append(render_command(own))
+        if isinstance(command, click.Group):
+            parts += [
+                render_command(click.Context(inner, own, info_name=name))
+                for name, inner in command.commands.items()
+            ]
     return "\n".join(parts)
 
 

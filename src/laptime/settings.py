@@ -108,6 +108,9 @@ class OptimizerSettings(Described):
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 5e-4
     """Weight decay."""
 
+    schedule: Literal["constant", "onecycle"] = "constant"
+    """Of the learning rate: constant, or onecycle, up from 0 in a fifth of all steps and down."""
+
     fused: bool = False
     """Update all weights in one pass over memory, torch's fused form; adadelta has none."""
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from laptime.data.augment import (
+    MEAN,
+    STD,
     augment_batch,
     augment_image,
     augmentation,
@@ -93,3 +95,12 @@ def test_normalising_one_and_many_gives_the_same_bits() -> None:
     assert torch.equal(many[1], normalise(images[1]))
     assert many[0, 0, 0, 0].item() == pytest.approx((0 - 0.4914) / 0.2023)
     assert many[0, 2, 31, 31].item() == pytest.approx((1 - 0.4465) / 0.2010)
+
+
+def test_normalising_is_what_dividing_subtracting_and_dividing_gives_but_for_rounding() -> None:
+    images = torch.arange(256, dtype=torch.uint8).repeat(12).view(1, 3, 32, 32)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+
+    usual = images.float().div(255).sub(mean).div(std)
+
+    assert (normalise(images) - usual).abs().max() < 1e-6

@@ -14,16 +14,13 @@ def drawn_images(count: int) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
 
 
-def whole(drawn: Augmentation) -> Augmentation:
-    return Augmentation(*(np.asarray(part, dtype=np.int64) for part in drawn))
-
-
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_batch_of_crops_is_what_pillow_makes_of_each_image(channels_last: bool) -> None:
     images, indices = drawn_images(300), np.random.default_rng(1).permutation(300)
     crops = Crops(images, channels_last=channels_last)
+    starts = crops.starts(augmentation(np.arange(300, dtype=np.uint64), 5, 1))
 
-    taken = crops.take(indices, whole(augmentation(indices.astype(np.uint64), 5, 1)))
+    taken = crops.take(indices, starts)
 
     for crop, index in zip(taken, indices.tolist(), strict=True):
         image = Image.fromarray(images[index].transpose(1, 2, 0))
@@ -33,15 +30,15 @@ def test_a_batch_of_crops_is_what_pillow_makes_of_each_image(channels_last: bool
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_every_place_and_both_sides_are_the_window_at_that_place(channels_last: bool) -> None:
-    (image,) = images = drawn_images(1)
+    images = drawn_images(162)
     crops = Crops(images, channels_last=channels_last)
-    padded = np.pad(image, ((0, 0), (4, 4), (4, 4)))
+    padded = np.pad(images, ((0, 0), (0, 0), (4, 4), (4, 4)))
     tops, lefts, flips = (part.ravel() for part in np.mgrid[0:9, 0:9, 0:2])
 
-    taken = crops.take(np.zeros(162, np.int64), Augmentation(tops, lefts, flips))
+    taken = crops.take(np.arange(162), crops.starts(Augmentation(tops, lefts, flips)))
 
-    for crop, top, left, flip in zip(taken, tops, lefts, flips, strict=True):
-        window = padded[:, top : top + 32, left : left + 32]
+    for image, crop, top, left, flip in zip(padded, taken, tops, lefts, flips, strict=True):
+        window = image[:, top : top + 32, left : left + 32]
         expected = window[:, :, ::-1] if flip else window
         assert np.array_equal(crop.transpose(2, 0, 1) if channels_last else crop, expected)
 
@@ -49,11 +46,11 @@ def test_every_place_and_both_sides_are_the_window_at_that_place(channels_last: 
 def test_an_image_is_read_once_however_often_it_is_asked_for() -> None:
     images = drawn_images(2)
     crops = Crops(images, channels_last=False)
-    drawn = Augmentation(*(np.array([4]) for _ in range(2)), np.array([0]))
-    first = crops.take(np.array([1]), drawn)
+    starts = crops.starts(Augmentation(*(np.array([4, 4]) for _ in range(2)), np.array([0, 0])))
+    first = crops.take(np.array([1]), starts)
     images[:] = 0
 
-    again = crops.take(np.array([1]), drawn)
+    again = crops.take(np.array([1]), starts)
 
     assert np.array_equal(first, again)
 

@@ -60,6 +60,7 @@ def record(*, full: bool) -> RunRecord:
     words = dict.fromkeys(EnvironmentRecord.model_fields, "word")
     numbers = ("cpus_usable", "cpus_total", "memory_bytes", "memory_usable_bytes")
     counts = dict.fromkeys((*numbers, "threads", "interop_threads", "clock_resolution_ns"), 1)
+    given = {"samples": 8, "data_dir": "d", "threads": 1}
     optional = ("cuda", "cudnn", "driver", "git_sha", "git_dirty", "shm_bytes")
     present = {"shm_bytes": 1, "git_dirty": False} if full else dict.fromkeys(optional)
     return RunRecord(
@@ -67,7 +68,7 @@ def record(*, full: bool) -> RunRecord:
         directory="runs/run",
         status="completed",
         reason="said" if full else None,
-        settings=build_settings({"samples": 8, "data_dir": "d"} if full else {}).flat(),
+        settings=build_settings(given if full else {}).flat(),
         environment=EnvironmentRecord(**{**words, **counts, "variables": (("A", "1"),), **present}),
         data=DataRecord(
             name="n", source="s", verified=True, label="l", sha256="0" if full else None,

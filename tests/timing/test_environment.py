@@ -14,7 +14,6 @@ import pytest
 from laptime.timing import environment
 from laptime.timing.environment import (
     collect_environment,
-    cpu_name,
     usable_cpus,
     usable_memory_bytes,
 )
@@ -254,30 +253,6 @@ def test_a_checkout_that_git_could_not_look_through_is_not_called_clean(
     )
 
     assert collect_environment("cpu").git_dirty is None
-
-
-@pytest.mark.parametrize(
-    ("written", "name"),
-    [
-        ("Intel(R) Xeon(R) CPU E5-2690 v4 @ 2.60GHz", "Intel Xeon E5-2690 v4"),
-        ("AMD EPYC 7763 64-Core Processor", "AMD EPYC 7763 64-Core Processor"),
-    ],
-)
-def test_a_processor_is_named_without_its_ornaments(
-    monkeypatch: pytest.MonkeyPatch, written: str, name: str
-) -> None:
-    text = f"processor\t: 0\nmodel name\t: {written}\nflags\t\t: fpu\nmodel name\t: other\n"
-    monkeypatch.setattr(environment, "_read", lambda _: text)
-
-    assert cpu_name() == name
-
-
-def test_a_processor_without_a_name_is_its_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_read", lambda _: None)
-    monkeypatch.setattr("platform.processor", lambda: "")
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-
-    assert cpu_name() == "aarch64"
 
 
 def test_facts_that_timing_rests_on_are_all_there() -> None:

@@ -266,7 +266,11 @@ def test_pressure_is_the_share_of_the_wall_in_which_some_task_waited(
     assert pressure(counters(waited(before)), counters(waited(after), at_ns=SECOND_NS)) == share
 
 
-@pytest.mark.parametrize("missing", ["/proc/stat", f"/proc/{STUDY}/stat", "/proc/pressure/cpu"])
+@pytest.mark.parametrize(
+    "missing",
+    ["/proc/stat", f"/proc/{STUDY}/stat", "/proc/pressure/cpu"],
+    ids=["all", "own", "psi"],
+)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_file_that_is_missing_costs_only_what_it_tells(missing: str, when: str) -> None:
     files = {**IDLE, **process(STUDY), **waited("0")}

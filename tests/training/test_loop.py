@@ -182,8 +182,18 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bits(
 
 
 @pytest.mark.usefixtures("_every_step_is_a_window")
-def test_a_channels_last_run_resumes_with_the_same_bits(tiny: Any, tmp_path: Path) -> None:
-    settings = tiny(channels_last=True)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"channels_last": True},
+        {"channels_last": True, "loader": "batch", "num_workers": 2, "fused": True},
+        {"schedule": "onecycle"},
+    ],
+)
+def test_a_run_with_other_ways_resumes_with_the_same_bits(
+    tiny: Any, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    settings = tiny(**given)
     whole = train(settings, tmp_path / "whole")
 
     stopped = train(settings, tmp_path / "stopped", StopAfter(3))
@@ -226,6 +236,13 @@ def test_a_run_is_not_resumed_as_another(tiny: Any, tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"lr is 0\.5, but .* was started with 0\.1"):
         resume(run_of(record), tiny(lr=0.5))
+
+
+def test_a_run_whose_rate_depends_on_its_length_keeps_its_length(tiny: Any, tmp_path: Path) -> None:
+    record = train(tiny(schedule="onecycle"), tmp_path)
+
+    with pytest.raises(SettingsError, match=r"epochs is 3, but .* was started with 2"):
+        resume(run_of(record), tiny(schedule="onecycle", epochs=3))
 
 
 def test_a_running_run_is_not_resumed(tiny: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import nn, optim
 
 from laptime.errors import SettingsError
 from laptime.settings import OptimizerSettings, build_settings
-from laptime.training.optimizers import OPTIMIZERS, build_optimizer
+from laptime.training.optimizers import OPTIMIZERS, build_optimizer, scheduled_lr, set_lr
 
 SETTINGS: dict[str, Any] = {"lr": 0.03, "momentum": 0.7, "weight_decay": 0.002}
 
@@ -83,6 +83,30 @@ def test_the_fused_form_computes_the_same_up_to_rounding(name: Any) -> None:
 def test_adadelta_has_no_fused_form() -> None:
     with pytest.raises(SettingsError, match="no fused form"):
         build_settings({"optimizer": "adadelta", "fused": True})
+
+
+def test_onecycle_rises_in_a_fifth_of_all_steps_and_falls_in_the_rest() -> None:
+    settings = OptimizerSettings(schedule="onecycle", lr=0.4)
+
+    rates = [scheduled_lr(settings, step, 100) for step in range(1, 101)]
+
+    assert rates[:20] == pytest.approx([0.4 * (step + 0.5) / 20 for step in range(20)])
+    assert rates[20:] == pytest.approx([0.4 * (80 - step - 0.5) / 80 for step in range(80)])
+    assert min(rates) > 0
+    assert max(rates) < 0.4
+
+
+def test_a_constant_rate_is_the_same_in_every_step() -> None:
+    assert {scheduled_lr(OptimizerSettings(lr=0.4), step, 9) for step in range(1, 10)} == {0.4}
+
+
+def test_a_rate_is_set_for_all_parameters() -> None:
+    optimizer = build_optimizer(nn.Linear(2, 2), OptimizerSettings())
+    optimizer.add_param_group({"params": nn.Linear(2, 2).parameters()})
+
+    set_lr(optimizer, 0.25)
+
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
 
 
 def test_frozen_weights_are_left_out_and_stay_as_they_are() -> None:

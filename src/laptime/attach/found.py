@@ -8,6 +8,7 @@ import sys
 from typing import Any, Dict, List, Optional, cast
 
 from laptime.attach.places import Place, Tally
+from laptime.timing.processor import cpu_name
 
 Row = Dict[str, Any]
 
@@ -93,7 +94,7 @@ class Found:
             "schema_number": 1,
             **_process_facts(),
             "device": self.device,
-            "device_name": self.device_name or platform.processor() or platform.machine(),
+            "device_name": self.device_name or cpu_name(),
             **_torch_facts(),
             "setup_ns": self.setup_ns,
             "loaders": self.loaders,

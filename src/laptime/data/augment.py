@@ -18,6 +18,8 @@ from laptime.data.randomness import Bits, mix, stream
 
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2023, 0.1994, 0.2010)
+SCALE = tuple(1 / (255 * std) for std in STD)
+OFFSET = tuple(-mean / std for mean, std in zip(MEAN, STD, strict=True))
 PADDING = 4
 SIZE = 32
 
@@ -90,9 +92,9 @@ def augment_batch(images: Tensor, drawn: Augmentation) -> Tensor:
 def normalise(images: Tensor) -> Tensor:
     """Map uint8 (..., 3, h, w) to float32 with the mean and deviation of CIFAR-10's channels.
 
-    Divides, subtracts and divides in this order for one image and for many, so that both give
-    the same bits.
+    One multiplication and one addition, in this order for one image and for many, so that both
+    give the same bits; dividing by 255, subtracting and dividing differs from it by less than 1e-6.
     """
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
-    return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+    scale = torch.tensor(SCALE, device=images.device).view(3, 1, 1)
+    offset = torch.tensor(OFFSET, device=images.device).view(3, 1, 1)
+    return images.to(torch.float32).mul_(scale).add_(offset)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from laptime.data.augment import Augmentation, augment_batch, augmentation, normalise
+from laptime.data.augment import augment_batch, augmentation, normalise
 from laptime.data.crops import Crops, normalised
 from laptime.data.dataset import ImageDataset
 from laptime.data.keys import EpochKeys, Keys
@@ -42,7 +42,7 @@ class BatchImages:
         )  # fmt: skip
         self._channels_last = channels_last and augment
         self._crops = Crops(dataset.images, channels_last=channels_last) if augment else None
-        self._drawn = (0, Augmentation(0, 0, 0))
+        self._starts = (0, np.zeros(0, np.int64))
 
     def __getitem__(self, key: Keys) -> Batch:
         """Return images (batch, 3, 32, 32), float32 or raw, and labels (batch,) int64."""
@@ -59,18 +59,16 @@ class BatchImages:
     def _pixels(self, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         if self._crops is None:
             return self._images[indices]
-        drawn = self._drawn_in(epoch)
-        return self._crops.take(indices, Augmentation(*(part[indices] for part in drawn)))
+        return self._crops.take(indices, self._starts_in(epoch, self._crops))
 
-    def _drawn_in(self, epoch: int) -> Any:
-        """Return what is drawn for every sample of an epoch: for all at once it costs least."""
-        known, drawn = self._drawn  # read once: threads share it, between two epochs too
+    def _starts_in(self, epoch: int, crops: Crops) -> npt.NDArray[np.int64]:
+        """Return where the crops of an epoch begin: for all samples at once it costs least."""
+        known, starts = self._starts  # read once: threads share it, between two epochs too
         if known != epoch:
             every = np.arange(len(self._images), dtype=np.uint64)
-            parts = augmentation(every, self._seed, epoch)
-            drawn = Augmentation(*(np.asarray(part, dtype=np.int64) for part in parts))
-            self._drawn = (epoch, drawn)
-        return drawn
+            starts = crops.starts(augmentation(every, self._seed, epoch))
+            self._starts = (epoch, starts)
+        return starts
 
 
 class BatchLoader:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
-from laptime.data.augment import MEAN, PADDING, SIZE, STD, Augmentation
+from laptime.data.augment import OFFSET, PADDING, SCALE, SIZE, Augmentation
 
 Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
 _SIDE = SIZE + 2 * PADDING
+_PIXELS = SIZE * SIZE
 
 
 class Crops:
-    """Padded images beside their mirror images, seen through all windows of an image's size.
+    """Padded images and then their mirror images, seen through a window that may begin anywhere.
 
     An image is padded when it is first asked for: nothing is waited for at the start. Once all
     have been asked for, 9,600 bytes an image are held.
@@ -29,26 +28,41 @@ class Crops:
 
     def __init__(self, images: Pixels, *, channels_last: bool) -> None:
         self._images = images.transpose(0, 2, 3, 1) if channels_last else images
+        self._axes = (1, 2) if channels_last else (2, 3)
         shape = (_SIDE, _SIDE, 3) if channels_last else (3, _SIDE, _SIDE)
         self._padded = np.zeros((2, len(images), *shape), np.uint8)
-        self._axes = (1, 2) if channels_last else (2, 3)
         self._is_padded = np.zeros(len(images), bool)
-        windows = _last_windows if channels_last else _first_windows
-        self._windows = windows(self._padded)  # (2, n, 9, 9, ...)
+        self._are_all_padded = False
+        # Whole rows of pixels: (32, 96) bytes channels last, three times (32, 32) otherwise.
+        window = (SIZE, SIZE * 3) if channels_last else (3, SIZE, SIZE)
+        strides = (_SIDE * 3, 1) if channels_last else (_SIDE * _SIDE, _SIDE, 1)
+        extent = 1 + sum((n - 1) * stride for n, stride in zip(window, strides, strict=True))
+        starts = self._padded.size - extent + 1
+        self._crops = as_strided(self._padded, (starts, *window), (1, *strides), writeable=False)
 
-    def take(self, indices: Indices, drawn: Augmentation) -> Pixels:
+    def starts(self, drawn: Augmentation) -> Indices:
+        """Return where the crop of each image begins, (n,).
+
+        Args:
+            drawn: What is drawn for each image, (n,).
+        """
+        top, left, flip = (np.asarray(part, np.int64) for part in drawn)
+        # A mirrored crop is the crop of the mirrored image from the other side.
+        left = np.where(flip, 2 * PADDING - left, left)
+        flips, image, *inner = self._padded.strides
+        row, column = (inner[axis - 1] for axis in self._axes)
+        return flip * flips + np.arange(len(flip)) * image + top * row + left * column
+
+    def take(self, indices: Indices, starts: Indices) -> Pixels:
         """Return a crop of each image: (batch, 3, 32, 32), or (batch, 32, 32, 3) channels last.
 
         Args:
             indices: Of the images, (batch,).
-            drawn: What is drawn for each of them, (batch,).
+            starts: Where the crops of all images begin.
         """
-        new = indices[~self._is_padded[indices]]
-        if new.size:
-            self._pad(new)
-        # A mirrored crop is the crop of the mirrored image from the other side.
-        left = np.where(drawn.flip, 2 * PADDING - drawn.left, drawn.left)
-        crops: Pixels = self._windows[drawn.flip, indices, drawn.top, left]
+        if not self._are_all_padded:
+            self._pad(indices[~self._is_padded[indices]])
+        crops: Pixels = self._crops[starts[indices]]
         return crops.reshape(len(indices), *self._images.shape[1:])
 
     def _pad(self, new: Indices) -> None:
@@ -57,27 +71,17 @@ class Crops:
         self._padded[0, new] = padded
         self._padded[1, new] = np.flip(padded, self._axes[1])
         self._is_padded[new] = True  # last: another thread may ask meanwhile, and pads it too
+        self._are_all_padded = bool(self._is_padded.all())
 
 
-def _first_windows(padded: Pixels) -> npt.NDArray[Any]:
-    """Return all crops of (2, n, 3, 40, 40) as a view (2, n, 9, 9, 3, 32, 32)."""
-    return sliding_window_view(padded, (SIZE, SIZE), axis=(-2, -1)).transpose(0, 1, 3, 4, 2, 5, 6)
+def _by_channel(values: tuple[float, ...], *, channels_last: bool) -> npt.NDArray[np.float32]:
+    """Return the value of each element of an image, (3072,), as it lies in memory."""
+    lay = np.tile if channels_last else np.repeat
+    return lay(np.array(values, np.float32), _PIXELS)
 
 
-def _last_windows(padded: Pixels) -> npt.NDArray[Any]:
-    """Return all crops of (2, n, 40, 40, 3) as a view (2, n, 9, 9, 32, 96), rows whole."""
-    rows = padded.reshape(*padded.shape[:3], _SIDE * 3)
-    return sliding_window_view(rows, (SIZE, SIZE * 3), axis=(-2, -1))[:, :, :, ::3]
-
-
-def _of(values: tuple[float, ...]) -> npt.NDArray[np.float32]:
-    return np.array(values, np.float32)
-
-
-_PIXELS = SIZE * SIZE
-_MEANS = {False: np.repeat(_of(MEAN), _PIXELS), True: np.tile(_of(MEAN), _PIXELS)}
-_STDS = {False: np.repeat(_of(STD), _PIXELS), True: np.tile(_of(STD), _PIXELS)}
-"""Of each value of an image, as it lies in memory: channels first, or last."""
+_SCALES = {last: _by_channel(SCALE, channels_last=last) for last in (False, True)}
+_OFFSETS = {last: _by_channel(OFFSET, channels_last=last) for last in (False, True)}
 
 
 def normalised(pixels: Pixels, *, channels_last: bool) -> npt.NDArray[np.float32]:
@@ -88,7 +92,6 @@ def normalised(pixels: Pixels, *, channels_last: bool) -> npt.NDArray[np.float32
         channels_last: Which of the two.
     """
     values = pixels.reshape(len(pixels), 3 * _PIXELS).astype(np.float32)
-    values /= np.float32(255)
-    values -= _MEANS[channels_last]
-    values /= _STDS[channels_last]
+    values *= _SCALES[channels_last]
+    values += _OFFSETS[channels_last]
     return values.reshape(pixels.shape)

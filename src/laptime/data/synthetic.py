@@ -7,6 +7,9 @@ machine and with every numpy, and so that some can be drawn without the others.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,14 +25,16 @@ CLASSES = tuple(f"pattern {i}" for i in range(10))
 SYNTHETIC_SHA256 = "f6b31611ff242aebfc3b15bcaca90b3c4d6bb9c6eac1eddce88313d3cb626ac0"
 """Over images and labels of the whole training set, then of the test set."""
 
+_LEAST_OF_A_THREAD, _MOST_THREADS = 2_500, 8
+
 _CHECKED_SAMPLES = 256  # drawn again for every run, as proof that this machine draws the same
 _CHECKED_SHA256 = "bc1184d6335fcbdaee35e43f2086091255a641d3ea5892e556b9b2c16c9f568a"
 
 
 def build_synthetic(num_samples: int = NUM_TRAIN) -> Data:
     """Draw the first ``num_samples`` training images and all test images."""
-    images, labels = synthetic_images(num_samples, first=0)
-    test_images, test_labels = synthetic_images(NUM_TEST, first=NUM_TRAIN)
+    images, labels = _drawn(num_samples, first=0)
+    test_images, test_labels = _drawn(NUM_TEST, first=NUM_TRAIN)
     return Data(
         train=ImageDataset(images, labels, CLASSES),
         test=ImageDataset(test_images, test_labels, CLASSES),
@@ -38,6 +43,17 @@ def build_synthetic(num_samples: int = NUM_TRAIN) -> Data:
         label="embedded set",
         verified=_is_reproduced(),
     )
+
+
+def _drawn(num_samples: int, first: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Draw samples as :func:`synthetic_images` does, some thousands in each of several threads."""
+    parts = max(1, min(os.cpu_count() or 1, _MOST_THREADS, num_samples // _LEAST_OF_A_THREAD))
+    edges = [num_samples * part // parts for part in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as pool:
+        counts = [end - start for start, end in itertools.pairwise(edges)]
+        drawn = list(pool.map(synthetic_images, counts, [first + edge for edge in edges[:-1]]))
+    images, labels = zip(*drawn, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def synthetic_images(

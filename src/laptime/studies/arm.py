@@ -56,9 +56,8 @@ class TurnTaker:
         start_ns = read_ns()
         self._job = build_job(settings)
         self._resident = resident
-        loader_settings = settings.loader
-        if resident:
-            loader_settings = loader_settings.model_copy(update={"num_workers": 0})
+        changes = {"num_workers": 0} if resident else {}
+        loader_settings = settings.loader.model_copy(update=changes)
         self._loader: EndlessLoader = build_loader(
             self._job.data.train, loader_settings, settings.training.seed, self._job.device,
             train=True, endless=True, channels_last=settings.training.channels_last,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import psutil
 
 import laptime
 from laptime.record import EnvironmentRecord
+from laptime.timing.processor import cpu_name
 
 _VARIABLES = (
     "OMP_NUM_THREADS",
@@ -104,13 +104,6 @@ def _cgroups() -> list[Path]:
     own = (_read(_OWN_CGROUP) or "").rpartition("::")[2].strip("/")
     groups = [_CGROUP / own, *(_CGROUP / own).parents] if own else [_CGROUP]
     return [group for group in groups if group == _CGROUP or _CGROUP in group.parents]
-
-
-def cpu_name() -> str:
-    """Return the processor's name as its maker writes it."""
-    match = re.search(r"model name\s*:\s*(.+)", _read(Path("/proc/cpuinfo")) or "")
-    name = match.group(1) if match else platform.processor() or platform.machine()
-    return re.sub(r"\s+", " ", re.sub(r"\(R\)|\(TM\)|CPU|@.*", "", name)).strip()
 
 
 def _cpu_quota() -> float | None:

@@ -16,6 +16,7 @@ from laptime.training.checkpoint import Cursor, save_checkpoint
 from laptime.training.job import Job
 from laptime.training.listener import Listener, Progress
 from laptime.training.meter import Meter, finite
+from laptime.training.optimizers import scheduled_lr, set_lr
 from laptime.training.step import evaluate
 from laptime.units import seconds
 
@@ -100,6 +101,7 @@ class Epoch:
         batches = self._job.loader.batches(self._meter.epoch, self._meter.steps)
         batch = self._next(batches, first_step)
         for step in range(first_step, num_steps + 1):
+            self._schedule(step)
             self._meter.add(self._job.step(batch, enter))
             window_is_full = self._timer.end_step()
             if window_is_full or step == num_steps or self._interrupts(step):
@@ -110,6 +112,14 @@ class Epoch:
         enter(Phase.LOADER_END)
         next(batches, None)
         enter(Phase.OTHER)
+
+    def _schedule(self, step: int) -> None:
+        settings, num_steps = self._job.settings, self._job.loader.num_steps
+        if settings.optimizer.schedule != "constant":
+            done = (self._meter.epoch - 1) * num_steps
+            all_steps = settings.training.epochs * num_steps
+            lr = scheduled_lr(settings.optimizer, done + step, all_steps)
+            set_lr(self._job.optimizer, lr)
 
     def _next(self, batches: Iterator[Batch], step: int) -> Batch:
         try:

@@ -119,8 +119,9 @@ def check_resumable(run: RunDirectory, status: StatusRecord, settings: RunSettin
             f"Use --epochs {done} or more."
         )
     was, now = run.read_settings().flat(), settings.flat()
+    free = {"epochs", "checkpoint_every"} if was["schedule"] == "constant" else {"checkpoint_every"}
     for name in was:
-        if name not in {"epochs", "checkpoint_every"} and was[name] != now[name]:
+        if name not in free and was[name] != now[name]:
             raise SettingsError(
                 f"{name} is {now[name]!r}, but {run.id} was started with {was[name]!r}. "
                 f"Leave it out, or start a new run."

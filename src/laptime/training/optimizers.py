@@ -43,6 +43,33 @@ def _plain(rule: Callable[..., optim.Optimizer]) -> OptimizerBuilder:
     return build
 
 
+WARM_UP = 0.2
+"""The share of all steps in which onecycle rises."""
+
+
+def scheduled_lr(settings: OptimizerSettings, step: int, num_steps: int) -> float:
+    """Return the learning rate of a step, a function of its number alone: resuming is exact.
+
+    ``onecycle`` rises in a straight line and falls in another (Smith and Topin 2017,
+    "Super-Convergence", without its last phase).
+
+    Args:
+        settings: Which schedule, and its highest rate.
+        step: 1-based, over all epochs.
+        num_steps: Of all epochs.
+    """
+    if settings.schedule == "constant":
+        return settings.lr
+    progress = (step - 0.5) / num_steps  # no step has a rate of 0
+    return settings.lr * min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
+
+
+def set_lr(optimizer: optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
 def _form(settings: OptimizerSettings) -> dict[str, bool]:
     """Return the argument that asks for the fused form; without it torch chooses."""
     return {"fused": True} if settings.fused else {}

@@ -36,6 +36,7 @@ _PLAIN = {
     "compile": False,
     "cudnn_benchmark": False,
     "fused": False,
+    "schedule": "constant",
     "threads": None,
     "evaluate": False,
     "holdout": 0.0,

@@ -14,6 +14,7 @@ from laptime.script import ProcessRecord, ScriptRecord
 from laptime.statistics.script_evidence import (
     COMPUTING,
     GROUPS,
+    LEAST_GAP,
     LEAST_NS,
     LEAST_STEPS,
     MIN_UNITS,
@@ -208,8 +209,8 @@ def _ambiguous(case: Case) -> str:
     computing = f"computing together {per_cent(evidence.share('computing'))}"
     together = f" ({computing})" if len([part for part in parts if part in COMPUTING]) > 1 else ""
     return (
-        f"No clear limit: {listed(words) or computing} of the time{together}; none is shown to be "
-        f"the largest."
+        f"No clear limit: {listed(words) or computing} of the time{together}; none is shown to "
+        f"lead by {LEAST_GAP * 100:g} % of it."
     )
 
 

@@ -86,7 +86,7 @@ def ledger_blocks(record: ScriptRecord) -> list[Block]:
     blocks: list[Block] = [
         columns_bar(evidence.pieces),
         Words(tuple(words), "host ledger: " if has_device else ""),
-        Prose(f"{_capital(basis_words(process, evidence))}."),
+        Prose(f"{_capital(basis_words(process, evidence))}{_rest_on(evidence)}."),
     ]
     if has_device:
         is_epoch = evidence.kind == "epochs"
@@ -114,6 +114,12 @@ def basis_words(process: ProcessRecord, evidence: Evidence) -> str:
     )
 
 
+def _rest_on(evidence: Evidence) -> str:
+    """Return what intervals of shares are over; empty where there are none."""
+    share = evidence.share("loading")
+    return f"; intervals over {counted(share.n, evidence.unit)}" if share.low is not None else ""
+
+
 def phases_table(process: ProcessRecord, evidence: Evidence) -> Table:
     """Return every phase with its column, its share and its time."""
     is_epoch = evidence.kind == "epochs"
@@ -138,7 +144,10 @@ def cost_words(process: ProcessRecord) -> str:
         return "laptime's own cost is not known."
     each_us = recorder.overhead_ns / recorder.steps / 1e3
     share = render_share(recorder.overhead_ns / process.wall_ns)
-    return f"laptime's own cost at least {each_us:.1f} us a step ({share})."
+    return (
+        f"laptime's own cost at least {each_us:.1f} us a step ({share}) warm, several times that "
+        f"within a step."
+    )
 
 
 def found(record: ScriptRecord) -> list[Block]:

@@ -123,7 +123,7 @@ def _extent(record: StudyRecord) -> list[str]:
         words.append(f"{run}{counted(plan.blocks, 'block')}, {order} in random order, {length}")
     if plan.seeds:
         spent_s = record.details.get("trained_wall_s")
-        length = f", runs of {render_duration(spent_s)} together" if spent_s else ""
+        length = f", runs of {render_duration(spent_s)} in sum" if spent_s else ""
         words.append(f"{counted(len(plan.seeds), 'seed')} an arm{length}")
     return words
 

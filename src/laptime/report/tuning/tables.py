@@ -65,9 +65,15 @@ def _why(tried: Tried) -> str:
 
 
 def _legend(tried: Sequence[Tried]) -> Iterable[Block]:
-    """Return what the rows without a verdict rest on, and what overrides do to numbers."""
+    """Return what the rows rest on, and what overrides do to numbers."""
+    judged = sorted({one.row.n for one in tried if one.row and one.stage != "scout"})
+    words = []
+    if judged:
+        words.append(f"Rows with a verdict rest on {listed([str(n) for n in judged])} blocks.")
     if any(one.stage == "scout" for one in tried):
-        yield Prose("Rows without a verdict rest on one or two blocks: enough to leave them out.")
+        words.append("Those without rest on one or two: enough to leave them out.")
+    if words:
+        yield Prose(" ".join(words))
     if any(one.losses and one.losses.allowed is not None for one in tried):
         yield Prose(
             "Losses: how far their mean is off that of the unchanged job, of what other seeds make "

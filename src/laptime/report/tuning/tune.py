@@ -17,6 +17,9 @@ from laptime.report.words.verdicts import change_cell, code_words, significant
 from laptime.tune import ZONE, TuneRecord
 from laptime.units import render_duration, render_seconds, render_share, render_step_time
 
+LEFT_OUT = "evaluation and checkpoints left out"
+"""Of the epochs that are compared: they come once an epoch, and no override changes them."""
+
 _PARTS = {
     "loading": (Phase.DATA_WAIT,),
     "transfer": (Phase.TRANSFER,),
@@ -49,12 +52,13 @@ def answer(record: TuneRecord) -> str:
     gain = record.gain
     if record.conclusion == "gain" and gain is not None and gain.row.ratio is not None:
         unit = "an epoch" if gain.row.quantity == "epoch_s" else "a step"
+        left_out = f", {LEFT_OUT}" if gain.row.quantity == "epoch_s" else ""
         saved = gain_words(gain.row.ratio, gain.row.low, gain.row.high)
         before, after = _alike(gain.before_s, gain.after_s)
         losses = f"; {loss_words(gain.losses)}" if gain.losses else ""
         return (
-            f"Verified on {gain.row.n} fresh blocks: {gain.name} takes {saved} for {unit}, "
-            f"{before} to {after}; {gain.numbers}{losses}."
+            f"Verified on {gain.row.n} fresh blocks: {gain.name} takes {saved} for "
+            f"{unit}{left_out}, {before} to {after}; {gain.numbers}{losses}."
         )
     return _ANSWERS.get(record.conclusion, _nothing)(record)
 
@@ -109,7 +113,8 @@ def facts(record: TuneRecord) -> list[str]:
     """Return what the unchanged job is, where it runs, and how much was measured."""
     pilot = record.pilot
     unit = "An epoch" if pilot.steps_per_epoch else "A step"
-    whole = f"{unit} takes {render_step_time(pilot.epoch_s)}"
+    left_out = f", {LEFT_OUT}," if pilot.steps_per_epoch else ""
+    whole = f"{unit}{left_out} takes {render_step_time(pilot.epoch_s)}"
     machine = [pilot.device_name or pilot.device, counted(pilot.threads, "thread")]
     loader = pilot.loader
     if loader is not None:
