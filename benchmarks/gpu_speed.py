@@ -53,7 +53,7 @@ def seconds_to_target(run: dict[str, Any]) -> float | None:
     """Return the training time up to the first epoch that reached the target; None: none did."""
     spent_s = 0.0
     for epoch in run["epochs"]:
-        spent_s += float(epoch["total_s"]) - epoch["phases_ns"]["evaluation"] / 1e9
+        spent_s += float(epoch["total_s"] - epoch["phases_ns"]["evaluation"] / 1e9)
         if accuracy_of(epoch) >= TARGET:
             return spent_s
     return None

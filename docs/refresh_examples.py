@@ -57,7 +57,8 @@ def _transcript(command: str, directory: Path) -> str:
         text=True,
         check=False,
     )
-    printed = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    said = done.stdout.replace(f"{ROOT}{os.sep}", "")  # where the repository is, is not told
+    printed = "\n".join(line.rstrip() for line in said.strip("\n").splitlines())
     return f"$ {command}\n{printed}\n" if printed.strip() else f"$ {command}\n"
 
 

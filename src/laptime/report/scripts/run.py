@@ -145,8 +145,8 @@ def cost_words(process: ProcessRecord) -> str:
     each_us = recorder.overhead_ns / recorder.steps / 1e3
     share = render_share(recorder.overhead_ns / process.wall_ns)
     return (
-        f"laptime's own cost at least {each_us:.1f} us a step ({share}) warm, several times that "
-        f"within a step."
+        f"laptime's own cost at least {each_us:.1f} us a step ({share}); its hooks are counted as "
+        f"if warm."
     )
 
 
