@@ -28,7 +28,6 @@ import torch
 from laptime.files import read_json
 from laptime.inspection.roofs import measure_roofs
 from laptime.presets import FAST
-from laptime.replicate import Outcome
 from laptime.settings import build_settings
 from laptime.statistics.intervals import ratio_interval
 from laptime.statistics.summary import block_log_ratios
@@ -39,6 +38,7 @@ from laptime.studies.starters import Spawner
 from laptime.study import Arm, TurnPolicy
 from laptime.timing.noise import NoiseMeter, Sentinel
 from overhead import RESULTS, SEED, write_result
+from turns import Quiet
 
 HERE = Path(__file__).parent
 SAMPLES, EPOCHS = 640, 3
@@ -119,18 +119,6 @@ def measure_whole(rounds: int) -> dict[str, Any]:
                     table = read_json(Path(scratch) / "lightning.json")
             print(f"round {number + 1}: {name:<14}{rates[name][-1]:8.2f} images/s", flush=True)
     return {"rounds": rounds, "images_per_s": rates, "lightning": table}
-
-
-class Quiet:
-    """A listener that prints what ends early."""
-
-    def turn_taken(self, arm: str, round_number: int, step_s: float) -> None: ...
-
-    def arm_ended(self, arm: str, status: Outcome, reason: str) -> None:
-        print("  ended:", arm, status, reason)
-
-    def warned(self, text: str) -> None:
-        print("  ", text)
 
 
 def waterfall_arms() -> list[Arm]:

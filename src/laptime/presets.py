@@ -83,6 +83,8 @@ def build_preset(
         del values["compile"]
         note = " Without compile: no C++ compiler is found (g++ or clang++, or $CXX)."
     said = f"preset fast: {_listed(values)}. Not tuned on this machine; `laptime tune` does that."
+    if values.get("compile"):
+        note += " Compiling takes a minute or more before it gains: not for short runs."
     return build_settings(values), said + note
 
 

@@ -71,6 +71,8 @@ class RootFact(Fact):
     """module, compiled, ddp or scripted."""
     parameters: Count
     calls: Count
+    late: bool = False
+    """Whether it was found at the first backward: calls before are not counted."""
     place: Place | None
     """Of its first call."""
 

@@ -6,24 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.data.test_loaders import images
 
 from laptime.data.batches import BatchImages, BatchLoader
-from laptime.data.dataset import ImageDataset
 from laptime.data.keys import EndlessKeys, EpochKeys
 from laptime.data.loaders import build_loader
 from laptime.settings import LoaderSettings
 from laptime.training.step import Mover
 
 CPU = torch.device("cpu")
-
-
-def images(count: int = 50) -> ImageDataset:
-    generator = np.random.default_rng(1)
-    return ImageDataset(
-        generator.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8),
-        generator.integers(0, 10, count),
-        tuple("abcdefghij"),
-    )
 
 
 def made(**given: Any) -> BatchImages:

@@ -74,7 +74,8 @@ class Evidence:
     @property
     def unit(self) -> str:
         """What a unit is called."""
-        return "epoch" if self.units and self.units == self.pieces else "window"
+        is_epochs = self.kind == "epochs" and bool(self.units) and self.units == self.pieces
+        return "epoch" if is_epochs else "window"
 
     @property
     def wall_ns(self) -> int:

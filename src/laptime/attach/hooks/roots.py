@@ -117,7 +117,7 @@ class Roots:
         known = self._modules.get(id(module))
         if known is None or known() is not module:
             self._modules[id(module)] = weakref.ref(module, self._forget_one(id(module)))
-            self._rows[id(module)] = _facts(module, parameters)
+            self._rows[id(module)] = _facts(module, parameters, late=self._was_late)
         if any(id(parameter) in self._trained for parameter in parameters):
             self._owners.add(id(module))
         self._hook(type(module))
@@ -180,12 +180,13 @@ class Roots:
         setattr(module_class, _OWN, True)
 
 
-def _facts(module: Any, parameters: List[Any]) -> Dict[str, Any]:
+def _facts(module: Any, parameters: List[Any], *, late: bool) -> Dict[str, Any]:
     return {
         "class": _name(module),
         "kind": _kind(module),
         "parameters": sum(p.numel() for p in parameters),
         "calls": 0,
+        "late": late,  # the calls before the first backward were not seen
         "place": None,
     }
 

@@ -98,7 +98,7 @@ def _models(process: ProcessRecord) -> list[Row]:
     recorder = process.recorder
     rows = [
         ("model", shortened(root_words(fact), _LONGEST), _line(fact.place),
-         counted(fact.calls, "call"))
+         counted(fact.calls, "call") + (" after the first backward" if fact.late else ""))
         for fact in recorder.roots
     ]  # fmt: skip
     for fact in recorder.optimizers:

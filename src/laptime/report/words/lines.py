@@ -33,6 +33,9 @@ _UNUSUAL = {
     "pin_memory": False,
     "channels_last": False,
     "compile": False,
+    "schedule": "constant",
+    "fused": False,
+    "cudnn_benchmark": False,
     "deterministic": False,
 }
 """Settings that a header names where they are not as usual."""
