@@ -74,8 +74,8 @@ class BatchImages:
 class BatchLoader:
     """Batches made when they are asked for or, with workers, in advance by that many threads.
 
-    Threads and no processes: NumPy works on several cores at once, and nothing has to cross from one
-    process to another.
+    Threads and no processes: NumPy works on several cores at once, and nothing has to cross from
+    one process to another.
 
     Args:
         images: What makes a batch.
