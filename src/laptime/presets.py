@@ -1,4 +1,4 @@
-"""Named settings: the lab as it is assigned, and what is faster and learns as well."""
+"""Named settings: the lab as it is assigned, and what a tuning has proven or else often helps."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FAST: Mapping[str, Mapping[str, Any]] = {
     },
     "mps": {"loader": "batch", "channels_last": True},
 }  # fmt: skip
-"""By type of device, where no tuning has found better; in the order in which
-`benchmarks/training.py` adds them up."""
+"""By type of device, where no tuning has been: what often helps, and is not proven here. In the
+order in which `benchmarks/training.py` adds them up."""
 
 
 SPEED = (
@@ -75,7 +75,7 @@ def build_preset(
         return RunSettings(), ""
     proven = recall(machine, asked)
     if proven is not None:
-        what = _listed(dict(proven.changes)) or "nothing to change"
+        what = _listed(dict(proven.changes))
         source = f"as tuned on this machine on {proven.day}: {what} ({proven.words})"
         return build_settings(dict(proven.changes)), f"preset fast, {source}."
     values, note = dict(FAST[device]), ""

@@ -137,5 +137,22 @@ def test_a_gain_of_the_built_in_job_is_kept_for_the_preset(
 
     kept = recall(Machine(pilot.device_name, pilot.cpus, pilot.torch), RunSettings())
     assert kept is not None
-    assert kept.changes == tuned.gain.changes if tuned.gain else ()
-    assert "less time on" in kept.words
+    assert kept.changes == (("num_workers", 4),)
+    assert kept.words == "58.0 % less time [56.7, 59.3] on 5 fresh blocks"
+
+
+def test_a_gain_that_cannot_be_kept_loses_nothing_and_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.tuning.records import record
+
+    from laptime.cli.tune import _remember
+    from laptime.settings import RunSettings
+    from laptime.tune import TuneRequest
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+
+    _remember(record(request=TuneRequest(settings=RunSettings())))
+
+    assert "not kept for --preset fast" in capsys.readouterr().err

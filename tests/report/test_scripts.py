@@ -43,6 +43,7 @@ from laptime.script_facts import HeadroomFact
 from laptime.statistics.script_evidence import (
     GROUPS,
     PARTS,
+    Evidence,
     evidence_of,
     judge_parts,
     saved_by_replay,
@@ -238,6 +239,23 @@ def test_the_first_epoch_is_left_out_where_there_are_others() -> None:
 
     found = limit(cold.model_copy(update={"epochs": (starved, steady)}))
     assert found.code == "loader_bound"
+
+
+def test_windows_are_not_called_epochs_where_they_are_all_there_is() -> None:
+    windows = tuple(process().steady)
+
+    assert Evidence("epochs", windows, windows).unit == "epoch"
+    assert Evidence("after_first_window", windows, windows).unit == "window"
+    assert Evidence("epochs", windows).unit == "window"
+
+
+def test_calls_before_a_model_was_found_are_said_not_to_be_counted() -> None:
+    root = {"class": "ResNet", "kind": "module", "parameters": 5, "calls": 799, "place": place(50)}
+
+    assert "799 calls after the first backward" in text(
+        script(process({"roots": [{**root, "late": True}]}))
+    )
+    assert "after the first backward" not in text(script(process({"roots": [root]})))
 
 
 def test_of_one_epoch_all_but_its_first_window_counts_and_that_is_said() -> None:

@@ -151,8 +151,8 @@ command = SettingsCommand(
         click.Option(
             ["--preset"],
             type=click.Choice(PRESETS),
-            help="lab: as assigned, the default; fast: what is faster here and learns as well. "
-            "Other options hold over it.",
+            help="lab: as assigned, the default; fast: what `laptime tune` has proven of this job "
+            "on this machine, else what often helps, unproven. Other options hold over it.",
         ),
         RUNS_DIR,
         JSON,

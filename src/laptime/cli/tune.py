@@ -10,7 +10,7 @@ import click
 
 from laptime.cli.options import JSON, RUNS_DIR, SettingsCommand, setting_options, settings_from
 from laptime.cli.study import parse_budget
-from laptime.errors import SettingsError
+from laptime.errors import LaptimeError, SettingsError
 from laptime.settings import FIELDS, build_settings
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def tune_command(
     finally:
         live.close()
     written = _apply(tuned) if apply else None
-    _remember(tuned.record)
     _print(tuned.record, written, json=json)
+    _remember(tuned.record)
     return status_of(tuned.record)
 
 
@@ -95,28 +95,28 @@ def _apply(tuned: Any) -> tuple[Path, ...]:
 
 
 def _remember(record: TuneRecord) -> None:
-    """Keep what was found of the built-in job, for ``train --preset fast``."""
+    """Keep a gain that was verified of the built-in job, for ``train --preset fast``."""
     from laptime.presets import Machine, Proven, job_words, remember, speed_of
+    from laptime.report.words.tuning import gain_words
     from laptime.timing.clock import calendar_now
-    from laptime.units import render_share
 
     settings, gain, pilot = record.request.settings, record.gain, record.pilot
-    if settings is None or record.conclusion not in {"gain", "nothing to gain"}:
+    if settings is None or gain is None or gain.row.ratio is None:
         return
-    changes = dict(gain.changes) if gain else {}
-    words = "nothing gains more than 3 % for certain"
-    if gain is not None and gain.row.ratio is not None:
-        words = f"{render_share(1 - gain.row.ratio)} less time on {gain.row.n} fresh blocks"
-    remember(
-        Proven(
-            machine=str(Machine(pilot.device_name, pilot.cpus, pilot.torch)),
-            job=job_words(settings),
-            changes=speed_of(build_settings({**settings.flat(), **changes})),
-            words=words,
-            day=calendar_now().date().isoformat(),
-        )
+    saved = gain_words(gain.row.ratio, gain.row.low, gain.row.high)
+    proven = Proven(
+        machine=str(Machine(pilot.device_name, pilot.cpus, pilot.torch)),
+        job=job_words(settings),
+        changes=speed_of(build_settings({**settings.flat(), **dict(gain.changes)})),
+        words=f"{saved} on {gain.row.n} fresh blocks",
+        day=calendar_now().date().isoformat(),
     )
-    click.echo("laptime: kept for `laptime train --preset fast` on this machine.", err=True)
+    try:
+        remember(proven)
+    except LaptimeError as error:  # the tuning itself is kept in its directory
+        click.echo(f"laptime: not kept for --preset fast: {error}", err=True)
+    else:
+        click.echo("laptime: kept for `laptime train --preset fast` on this machine.", err=True)
 
 
 def _print(record: TuneRecord, written: tuple[Path, ...] | None, *, json: bool) -> None:
