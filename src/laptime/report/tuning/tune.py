@@ -18,7 +18,7 @@ from laptime.tune import ZONE, TuneRecord
 from laptime.units import render_duration, render_seconds, render_share, render_step_time
 
 LEFT_OUT = "evaluation and checkpoints left out"
-"""Of the epochs that are compared: they come once an epoch, and no override changes them."""
+"""Of the epochs that are compared: turns hold neither, so nothing is known of what they gain."""
 
 _PARTS = {
     "loading": (Phase.DATA_WAIT,),
