@@ -65,8 +65,13 @@ class Compose:
         return image
 
 
+TRANSFORM = Compose(
+    [RandomCrop(32, padding=4), RandomHorizontalFlip(), ToTensor(), Normalize(MEAN, STD)]
+)
+
+
 class Images(Dataset[tuple[Tensor, int]]):
-    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Compose) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Any) -> None:
         self.data, self.targets = images, labels
         self.transform = transform
 
@@ -127,10 +132,7 @@ def main() -> None:
     drawn = np.random.default_rng(0)
     images = drawn.integers(0, 256, (args.samples, 32, 32, 3), dtype=np.uint8)
     labels = drawn.integers(0, 10, args.samples)
-    transform = Compose(
-        [RandomCrop(32, padding=4), RandomHorizontalFlip(), ToTensor(), Normalize(MEAN, STD)]
-    )
-    trainset = Images(images, labels, transform)
+    trainset = Images(images, labels, TRANSFORM)
     trainloader = DataLoader(trainset, batch_size=128, shuffle=True, num_workers=args.workers)
 
     net = ResNet18().to(device)

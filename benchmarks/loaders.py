@@ -1,9 +1,10 @@
 """Run ``python benchmarks/loaders.py``: images a second of each loader, nobody training on them.
 
-Windows of a second take turns in random order, all in one process: the per-sample pipeline in a
-DataLoader with 0, 1, 2 and 4 workers, the batch loader on one core and ahead in two threads, and
-the bound, which writes a constant into a new batch. What is said to be on one core is kept on it.
-It reports, and does not pass or fail.
+Windows of a second take turns in random order, all in one process: a DataLoader of transforms on
+pillow images as scripts write them (benchmarks/course_script.py; torchvision's too where it can be
+imported), our own per-sample pipeline with 0, 1, 2 and 4 workers, the batch loader on one core and
+ahead in two threads, and the bound, which writes a constant into a new batch. What is said to be on
+one core is kept on it. It reports, and does not pass or fail.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
+from course_script import MEAN, STD, TRANSFORM, Images
 from laptime.data.batches import Batch
 from laptime.data.dataset import ImageDataset
 from laptime.data.loaders import EndlessLoader, build_loader
@@ -39,14 +43,17 @@ class Way:
 
     name: str
     cores: int
-    settings: LoaderSettings | None
-    """None: the bound."""
+    settings: LoaderSettings | None = None
     channels_last: bool = False
+    transform: Callable[[Any], Any] | None = None
+    """Of a script's DataLoader without workers. Without settings and transform: the bound."""
 
 
 def ways() -> list[Way]:
     """Return what is compared, the slowest first."""
-    found = [
+    transforms = {"script's transforms, 0 workers": TRANSFORM, **torchvision_transform()}
+    found = [Way(name, 1, transform=given) for name, given in transforms.items()]
+    found += [
         Way(f"pillow, {w} workers", 1 if w == 0 else len(CORES), loader("sample", w))
         for w in (0, 1, 2, 4)
     ]
@@ -55,9 +62,19 @@ def ways() -> list[Way]:
         Way("batch, channels last, one core", 1, loader("batch", 0), channels_last=True),
         Way("batch, two threads", 2, loader("batch", 2)),
         Way("batch, channels last, two threads", 2, loader("batch", 2), channels_last=True),
-        Way("bound: a new batch is written", 1, None),
+        Way("bound: a new batch is written", 1),
     ]
     return found
+
+
+def torchvision_transform() -> dict[str, Any]:
+    """Return torchvision's transforms of the same kind; nothing where it cannot be imported."""
+    try:
+        tv: Any = import_module("torchvision.transforms")
+    except Exception:  # noqa: BLE001 - built for another torch, it raises what it likes
+        return {}
+    steps = [tv.RandomCrop(32, padding=4), tv.RandomHorizontalFlip(), tv.ToTensor()]
+    return {"torchvision, 0 workers": tv.Compose([*steps, tv.Normalize(MEAN, STD)])}
 
 
 def loader(kind: Any, num_workers: int) -> LoaderSettings:
@@ -70,6 +87,11 @@ class Stream:
     def __init__(self, way: Way, dataset: ImageDataset) -> None:
         self._way = way
         self._loader: EndlessLoader | None = None
+        self._script: DataLoader[Any] | None = None
+        if way.transform is not None:
+            upright = np.ascontiguousarray(dataset.images.transpose(0, 2, 3, 1))
+            images = Images(upright, dataset.labels, way.transform)
+            self._script = DataLoader(images, batch_size=BATCH, shuffle=True, drop_last=True)
         if way.settings is not None:
             self._loader = build_loader(
                 dataset, way.settings, SEED, CPU,
@@ -89,6 +111,8 @@ class Stream:
             os.sched_setaffinity(0, CORES)
 
     def _open(self) -> Iterator[Batch]:
+        if self._script is not None:
+            return itertools.chain.from_iterable(itertools.repeat(self._script))
         if self._loader is None:
             return (
                 (torch.empty(BATCH, 3, 32, 32).fill_(1.0), torch.empty(0))
@@ -144,8 +168,11 @@ def ratio(rates: dict[str, list[float]], a: str, b: str) -> dict[str, Any]:
 def main() -> None:
     rates, first = measure()
     pillow, one, last = "pillow, 0 workers", "batch, one core", "batch, channels last, one core"
+    script = "script's transforms, 0 workers"
     bound = "bound: a new batch is written"
     ratios = {
+        "batch, one core, by the script's": ratio(rates, one, script),
+        "batch, channels last, one core, by the script's": ratio(rates, last, script),
         "batch, one core, by pillow": ratio(rates, one, pillow),
         "batch, channels last, one core, by pillow": ratio(rates, last, pillow),
         "batch, one core, by the bound": ratio(rates, one, bound),

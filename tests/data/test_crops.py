@@ -55,12 +55,15 @@ def test_an_image_is_read_once_however_often_it_is_asked_for() -> None:
     assert np.array_equal(first, again)
 
 
+@pytest.mark.parametrize("by_torch", [False, True])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_normalising_gives_the_bits_that_torch_gives_for_every_value(channels_last: bool) -> None:
+def test_normalising_gives_the_bits_that_torch_gives_for_every_value(
+    channels_last: bool, by_torch: bool
+) -> None:
     pixels = np.arange(4 * 3072, dtype=np.int64).astype(np.uint8).reshape(4, 3, 32, 32)
     lying = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)) if channels_last else pixels
 
-    values = normalised(lying, channels_last=channels_last)
+    values = normalised(lying, channels_last=channels_last, by_torch=by_torch)
 
-    ours = torch.from_numpy(values.transpose(0, 3, 1, 2) if channels_last else values)
+    ours = values.permute(0, 3, 1, 2) if channels_last else values
     assert torch.equal(ours, normalise(torch.from_numpy(pixels)))

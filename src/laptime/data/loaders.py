@@ -179,8 +179,9 @@ def build_loader(
         return DeviceLoader(on_device, keys, len(dataset))
     if settings.loader == "batch":
         images = BatchImages(
-            dataset, seed, augment=train, channels_last=channels_last, raw=device.type != "cpu"
-        )
+            dataset, seed, augment=train, channels_last=channels_last,
+            raw=device.type != "cpu", in_threads=settings.num_workers > 0,
+        )  # fmt: skip
         return BatchLoader(
             images, keys, len(dataset), num_workers=settings.num_workers,
             prefetch_factor=settings.prefetch_factor, pin_memory=pin_memory,
