@@ -62,9 +62,31 @@ def test_a_try_does_the_work_that_it_is_said_to_do(precision: str) -> None:
     assert product.shape == (1024, 1024)
     assert product.dtype is (torch.bfloat16 if precision == "bf16" else torch.float32)
     assert 2 * target.nbytes == found[COPY].amount
-    maps = found["convolution"].run()
-    assert isinstance(maps, torch.Tensor)
-    assert found["convolution"].amount == 2 * maps.numel() * 64 * 9
+
+
+def test_convolutions_of_few_and_many_channels_in_both_layouts_cost_the_same() -> None:
+    found = [w for w in works(torch.device("cpu"), "float32") if w.what == "convolution"]
+    maps = [work.run() for work in found]
+
+    shapes, last = [], []
+    for it in maps:
+        assert isinstance(it, torch.Tensor)
+        shapes.append(tuple(it.shape))
+        last.append(it.is_contiguous(memory_format=torch.channels_last))
+    assert shapes == [(32, 64, 32, 32)] * 2 + [(32, 256, 8, 8)] * 2
+    assert last == [False, True, False, True]
+    assert {work.amount for work in found} == {2 * 32 * 64 * 32 * 32 * 64 * 9}
+
+
+def test_of_works_of_one_kind_the_fastest_is_the_roof(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    tried = [Work("convolution", 1, lambda s=s: clock.advance_ns(s * SECOND)) for s in (3, 2, 4)]
+    monkeypatch.setattr("laptime.inspection.roofs.works", lambda *_: iter(tried))
+    monkeypatch.setattr("laptime.inspection.roofs.waiting_read_ns", lambda _: clock.read_ns)
+
+    (found,) = measure_roofs(torch.device("cpu"), budget_s=0)
+
+    assert found.best_per_s == 0.5
 
 
 def test_each_kind_of_work_is_a_roof(monkeypatch: pytest.MonkeyPatch) -> None:
