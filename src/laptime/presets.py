@@ -15,7 +15,10 @@ from laptime.settings import Frozen, RunSettings, build_settings
 PRESETS = ("lab", "fast")
 
 FAST: Mapping[str, Mapping[str, Any]] = {
-    "cpu": {"loader": "batch", "channels_last": True, "fused": True, "compile": True},
+    "cpu": {
+        "loader": "batch", "keep_memory": True, "channels_last": True, "fused": True,
+        "compile": True,
+    },
     "cuda": {
         "loader": "device", "channels_last": True, "fused": True, "compile": True,
         "precision": "bf16", "cudnn_benchmark": True,
@@ -29,6 +32,7 @@ order in which `benchmarks/training.py` adds them up."""
 SPEED = (
     "loader", "num_workers", "prefetch_factor", "persistent_workers", "pin_memory", "fused",
     "precision", "channels_last", "compile", "cudnn_benchmark", "threads",
+    "keep_memory",
 )  # fmt: skip
 """Settings that a tuning may change: they decide how fast a job is and not which one."""
 

@@ -139,6 +139,9 @@ class TrainingSettings(Described):
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     """CPU threads of torch; its own choice where none is given."""
 
+    keep_memory: bool = False
+    """Keep host memory that is freed for the next step, not give it back to the system; glibc."""
+
     evaluate: bool = False
     """Measure loss and accuracy on the test set after each epoch."""
 

@@ -56,6 +56,14 @@ def test_the_scripts_own_choice_of_threads_does_not_undo_what_was_asked_for(monk
     assert chosen == [3, 1]
 
 
+@pytest.mark.parametrize(("asked", "times"), [(True, 1), (False, 0)])
+def test_memory_is_kept_where_it_was_asked_for(asked, times, monkeypatch):
+    kept = []
+    monkeypatch.setattr("laptime.attach.overrides.keep_freed_memory", lambda: kept.append(1))
+    overrides(keep_memory=asked).process()
+    assert len(kept) == times
+
+
 def test_an_optimizer_gets_the_implementation_that_was_asked_for():
     optimizer = torch.optim.Adam(nn.Linear(2, 2).parameters())
     overrides(fused=True).optimizer(optimizer)

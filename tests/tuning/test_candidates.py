@@ -74,6 +74,17 @@ def test_a_gpu_gets_what_it_alone_has() -> None:
     assert "foreach" not in names(found)
 
 
+def test_freed_memory_is_kept_where_the_activations_are_and_the_c_library_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("laptime.tuning.choice.candidates.has_glibc", lambda: True)
+    assert "keep_memory" in names(pilot())
+    assert reasons(pilot(device="cuda:0"))["keep_memory"] == "the activations are on cuda:0"
+
+    monkeypatch.setattr("laptime.tuning.choice.candidates.has_glibc", lambda: False)
+    assert reasons(pilot())["keep_memory"] == "the C library is not glibc"
+
+
 def test_what_is_set_already_is_not_tried() -> None:
     loader = LoaderFacts(num_workers=2, persistent_workers=True)
     slow = Script(optimizer_ms=5, num_workers=2, start_ms=500, loader=loader).pilot()

@@ -925,6 +925,14 @@ def test_without_an_import_of_torch_at_the_top_settings_are_left_in_words(
     assert words == "torch.set_num_threads(2), before training begins"
 
 
+def test_what_the_environment_decides_is_left_in_words(write: Write) -> None:
+    words = write("import torch\n", "").words(keep_memory=True)
+
+    assert words == (
+        "start the script with MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=-1 in its environment"
+    )
+
+
 def test_settings_go_to_the_file_that_imports_torch_when_the_first_does_not(
     tmp_path: Path,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 from laptime.attach.hooks.frames import stands_for
 from laptime.attach.places import Place
 from laptime.attach.recorder import Recorder
+from laptime.host_memory import keep_freed_memory
 
 WITHOUT_WORKERS = ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout")
 """What a loader refuses, or does not use, when it has no workers."""
@@ -49,6 +50,8 @@ class Overrides:
             torch.backends.cudnn.allow_tf32 = True
         if asked.get("cudnn_benchmark"):
             torch.backends.cudnn.benchmark = True
+        if asked.get("keep_memory"):
+            keep_freed_memory()
         if asked.get("seed_shift"):
             _shift_seeds(asked["seed_shift"])
         recorder.non_blocking = bool(asked.get("non_blocking"))

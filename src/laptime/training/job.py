@@ -16,6 +16,7 @@ from laptime.data.catalog import build_data
 from laptime.data.dataset import Data, ImageDataset
 from laptime.data.loaders import Loader, build_loader
 from laptime.errors import DataError, ModelError, SettingsError
+from laptime.host_memory import has_glibc
 from laptime.models.catalog import build_model, check_name, num_parameters
 from laptime.record import Mode
 from laptime.settings import LoaderSettings, ModelSettings, RunSettings
@@ -228,6 +229,8 @@ def _warnings(
             f"--timing host on {device.type}: phases are submission times, not the device's. "
             f"Only the total is true."
         )
+    if settings.training.keep_memory and not has_glibc():
+        found.append("--keep-memory does nothing here: it speaks to glibc's allocator.")
     cpus = usable_cpus()
     if settings.loader.loader != "device" and settings.loader.num_workers > cpus:
         found.append(

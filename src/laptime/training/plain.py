@@ -38,6 +38,7 @@ _PLAIN = {
     "fused": False,
     "schedule": "constant",
     "threads": None,
+    "keep_memory": False,
     "evaluate": False,
     "holdout": 0.0,
 }

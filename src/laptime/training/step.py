@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from laptime.data.augment import normalise
 from laptime.data.batches import Batch
+from laptime.host_memory import keep_freed_memory
 from laptime.phase import Phase
 from laptime.settings import TrainingSettings
 
@@ -127,7 +128,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def set_arithmetic(settings: TrainingSettings) -> None:
-    """Set torch's process-wide switches: precision, determinism, algorithms, threads."""
+    """Set torch's process-wide switches: precision, determinism, algorithms, threads, memory."""
     torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
     torch.use_deterministic_algorithms(settings.deterministic)
@@ -135,3 +136,5 @@ def set_arithmetic(settings: TrainingSettings) -> None:
     torch.backends.cudnn.benchmark = settings.cudnn_benchmark
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    if settings.keep_memory:
+        keep_freed_memory()

@@ -16,13 +16,17 @@ from laptime.tuning.rewriting.loops import loop_proposals
 from laptime.tuning.rewriting.patch import Edit, apply, build_edit, unified_diff
 from laptime.tuning.rewriting.script import Proposal, Scripts
 from laptime.tuning.rewriting.source import EditError
-from laptime.tuning.rewriting.statements import process_proposals, process_settings
+from laptime.tuning.rewriting.statements import (
+    environment_proposals,
+    process_proposals,
+    process_settings,
+)
 
 __all__ = ["Edit", "apply", "suggest", "unified_diff"]
 
 _KNOWN = {
     *("site", "seed_shift", *LOADER_ARGUMENTS, *OPTIMIZER_ARGUMENTS),
-    *("threads", "tf32", "cudnn_benchmark"),
+    *("threads", "tf32", "cudnn_benchmark", "keep_memory"),
     *("non_blocking", "bf16", "channels_last", "compile", "gc"),
 }
 
@@ -51,6 +55,7 @@ def suggest(overrides: Mapping[str, object], facts: Mapping[str, Any]) -> tuple[
         *optimizer_proposals(scripts, facts, overrides),
         *process_proposals(scripts, process_settings(overrides)),
         *loop_proposals(scripts, facts, overrides),
+        *environment_proposals(overrides),
     ]
     return tuple(_edit(scripts, proposal) for proposal in proposals)
 

@@ -36,6 +36,7 @@ _UNUSUAL = {
     "schedule": "constant",
     "fused": False,
     "cudnn_benchmark": False,
+    "keep_memory": False,
     "deterministic": False,
 }
 """Settings that a header names where they are not as usual."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from laptime.errors import SettingsError
+from laptime.host_memory import has_glibc
 from laptime.settings import suggestion
 from laptime.tune import Changes, NotTried, Numbers, PilotRecord, TuneArm, overrides_of
 from laptime.tuning.choice.bounds import Part, bound_words, is_worth_trying, share_of
@@ -94,6 +95,12 @@ def _on_cuda(pilot: PilotRecord) -> str | None:
     return None if pilot.device.startswith("cuda") else f"it does nothing on {pilot.device}"
 
 
+def _keeping(pilot: PilotRecord) -> str | None:
+    if pilot.device != "cpu":
+        return f"the activations are on {pilot.device}"
+    return None if has_glibc() else "the C library is not glibc"
+
+
 def _pinned(pilot: PilotRecord) -> str | None:
     if pilot.loader and pilot.loader.pin_memory:
         return "memory is pinned already"
@@ -159,6 +166,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "prefetch_factor": Kind(SAME, ("data_wait",), prefetch_factors, _workers_needed),
     "threads": Kind(ROUNDING, ("compute", "optimizer", "data_wait"), thread_counts),
+    "keep_memory": Kind(SAME, ("compute",), _set(keep_memory=True), _keeping),
     "tf32": Kind(OTHER, ("compute",), _set(tf32=True), _on_cuda),
     "bf16": Kind(OTHER, ("compute",), _set(bf16=True)),
     "channels_last": Kind(ROUNDING, ("compute",), _set(channels_last=True)),
@@ -180,6 +188,7 @@ JOB_KINDS: Mapping[str, Kind] = {
     "pin_memory": Kind(SAME, ("transfer", "data_wait"), _set(pin_memory=True), _pinned),
     "prefetch_factor": KINDS["prefetch_factor"],
     "threads": KINDS["threads"],
+    "keep_memory": KINDS["keep_memory"],
     "tf32": Kind(OTHER, ("compute",), _set(precision="tf32"), _on_cuda),
     "bf16": Kind(OTHER, ("compute",), _set(precision="bf16")),
     "channels_last": KINDS["channels_last"],

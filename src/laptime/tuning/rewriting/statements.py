@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from laptime.host_memory import VARIABLES
 from laptime.tuning.rewriting.script import Proposal, Script, Scripts
 from laptime.tuning.rewriting.source import Replacement
 
@@ -55,6 +56,13 @@ def process_proposals(scripts: Scripts, settings: Iterable[Setting]) -> list[Pro
     if missing:
         proposals.append(_inserted(trained, missing))
     return proposals
+
+
+def environment_proposals(overrides: Mapping[str, Any]) -> list[Proposal]:
+    """Return what is to be set in the environment that the script is started in."""
+    if not overrides.get("keep_memory"):
+        return []
+    return [Proposal(None, f"start the script with {VARIABLES} in its environment")]
 
 
 class _Made(NamedTuple):
