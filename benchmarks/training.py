@@ -1,8 +1,10 @@
 """Run ``python benchmarks/training.py``: our job beside a course script, Lightning, and the bounds.
 
 Two parts. ``whole``: processes in random order, a round of each: the course script, Lightning with
-its profiler (where it is installed), ``laptime train`` with the presets lab and fast, and the
-convolution roof of the machine in the same round. ``waterfall``: from lab to fast one change at a
+its profiler (where it is installed), ``laptime train`` with the presets lab and fast, and in the
+same round two bounds: every FLOP at the rate of the fastest convolution, as `laptime inspect`
+measures it, and the model's own convolutions alone, forward and backward, each layer by itself in
+the memory format that suits it. ``waterfall``: from lab to fast one change at a
 time, all arms alive and taking turns, each gain with its interval. ``--parts``, ``--rounds`` and
 ``--blocks`` choose. It reports, and does not pass or fail; it takes an hour on two cores.
 """
@@ -24,8 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from course_script import ResNet18
 from laptime.files import read_json
+from laptime.host_memory import keep_freed_memory
 from laptime.inspection.roofs import measure_roofs
 from laptime.presets import FAST
 from laptime.settings import build_settings
@@ -36,6 +41,7 @@ from laptime.studies.plan import make_plan
 from laptime.studies.process import ArmProcess
 from laptime.studies.starters import Spawner
 from laptime.study import Arm, TurnPolicy
+from laptime.timing.clock import read_ns
 from laptime.timing.noise import NoiseMeter, Sentinel
 from overhead import RESULTS, SEED, write_result
 from turns import Quiet
@@ -44,6 +50,8 @@ HERE = Path(__file__).parent
 SAMPLES, EPOCHS = 640, 3
 """Of a process: five steps an epoch; the first epoch is left out."""
 
+BATCH, TRIES = 128, 3
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
 TURNS = TurnPolicy(min_steps=2, min_s=0.5, min_turns=4, max_turns=4)
 FLOP_PER_IMAGE = 2 * 3 * 555_422_720
 """Forward and backward, as `laptime inspect` counts them; backward is taken as twice forward."""
@@ -101,10 +109,49 @@ def roof(scratch: Path) -> float:  # noqa: ARG001 - as its neighbours are called
     return found.amount / (min(found.times_ns) / 1e9) / FLOP_PER_IMAGE
 
 
+def convolutions(scratch: Path) -> float:  # noqa: ARG001 - as its neighbours are called
+    """Return images a second if a step were its convolutions, forward and backward, and no more."""
+    keep_freed_memory()  # the kernel's work for new pages is not the layers'
+    step_s = 0.0
+    for module, shape in layers():
+        step_s += min(alone(module, shape, layout) for layout in LAYOUTS)
+    return BATCH / step_s
+
+
+def layers() -> list[tuple[nn.Conv2d, torch.Size]]:
+    """Return the model's convolutions and the shape of what each is called with."""
+    found: list[tuple[nn.Conv2d, torch.Size]] = []
+    model = ResNet18()
+    hooks = [
+        module.register_forward_hook(lambda it, given, _: found.append((it, given[0].shape)))
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    model.eval()(torch.zeros(1, 3, 32, 32))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def alone(module: nn.Conv2d, shape: torch.Size, layout: torch.memory_format) -> float:
+    """Return the seconds of a convolution on a batch, the fastest of some tries."""
+    module = module.to(memory_format=layout)  # type: ignore[call-overload]
+    images = torch.rand(BATCH, *shape[1:]).contiguous(memory_format=layout)
+    images.requires_grad_(shape[1] != 3)  # nobody asks for the gradient of an image
+    taken = []
+    for _ in range(TRIES):
+        start_ns = read_ns()
+        maps = module(images)
+        torch.autograd.backward(maps, maps)
+        taken.append((read_ns() - start_ns) / 1e9)
+    return min(taken)
+
+
 def measure_whole(rounds: int) -> dict[str, Any]:
     """Return images a second of every way in every round."""
     ways: dict[str, Callable[[Path], float]] = {
         "course script": course, "lab": ours("lab"), "fast": ours("fast"), "roof": roof,
+        "convolutions alone": convolutions,
     }  # fmt: skip
     if find_spec("lightning"):
         ways["lightning"] = lightning
@@ -117,7 +164,7 @@ def measure_whole(rounds: int) -> dict[str, Any]:
                 rates[name].append(ways[name](Path(scratch)))
                 if name == "lightning":
                     table = read_json(Path(scratch) / "lightning.json")
-            print(f"round {number + 1}: {name:<14}{rates[name][-1]:8.2f} images/s", flush=True)
+            print(f"round {number + 1}: {name:<20}{rates[name][-1]:8.2f} images/s", flush=True)
     return {"rounds": rounds, "images_per_s": rates, "lightning": table}
 
 
@@ -164,9 +211,15 @@ def print_whole(found: dict[str, Any]) -> None:
     for name, values in rates.items():
         against = [v / c for v, c in zip(values, rates["course script"], strict=True)]
         print(
-            f"{name:<14}{statistics.median(values):8.2f}  {min(values):.2f} to {max(values):.2f}"
+            f"{name:<20}{statistics.median(values):8.2f}  {min(values):.2f} to {max(values):.2f}"
             f"   {statistics.median(against):.2f} of the course script's,"
             f" {min(against):.2f} to {max(against):.2f}"
+        )
+    for bound in ("roof", "convolutions alone"):
+        shares = [f / r for f, r in zip(rates["fast"], rates[bound], strict=True)]
+        print(
+            f"fast is {statistics.median(shares):.0%} of {bound}, {min(shares):.0%} to"
+            f" {max(shares):.0%}"
         )
 
 

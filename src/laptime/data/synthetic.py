@@ -7,7 +7,6 @@ machine and with every numpy, and so that some can be drawn without the others.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,7 +24,7 @@ CLASSES = tuple(f"pattern {i}" for i in range(10))
 SYNTHETIC_SHA256 = "f6b31611ff242aebfc3b15bcaca90b3c4d6bb9c6eac1eddce88313d3cb626ac0"
 """Over images and labels of the whole training set, then of the test set."""
 
-_LEAST_OF_A_THREAD, _MOST_THREADS = 2_500, 8
+_DRAWN_TOGETHER, _MOST_THREADS = 5_000, 8
 
 _CHECKED_SAMPLES = 256  # drawn again for every run, as proof that this machine draws the same
 _CHECKED_SHA256 = "bc1184d6335fcbdaee35e43f2086091255a641d3ea5892e556b9b2c16c9f568a"
@@ -46,14 +45,17 @@ def build_synthetic(num_samples: int = NUM_TRAIN) -> Data:
 
 
 def _drawn(num_samples: int, first: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Draw samples as :func:`synthetic_images` does, some thousands in each of several threads."""
-    parts = max(1, min(os.cpu_count() or 1, _MOST_THREADS, num_samples // _LEAST_OF_A_THREAD))
-    edges = [num_samples * part // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as pool:
-        counts = [end - start for start, end in itertools.pairwise(edges)]
-        drawn = list(pool.map(synthetic_images, counts, [first + edge for edge in edges[:-1]]))
-    images, labels = zip(*drawn, strict=True)
-    return np.concatenate(images), np.concatenate(labels)
+    """Draw samples as :func:`synthetic_images` does, some thousands at a time in several threads."""
+    images = np.empty((num_samples, 3, 32, 32), np.uint8)
+    labels = np.empty(num_samples, np.int64)
+
+    def draw(start: int) -> None:
+        end = min(start + _DRAWN_TOGETHER, num_samples)
+        images[start:end], labels[start:end] = synthetic_images(end - start, first + start)
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        list(pool.map(draw, range(0, num_samples, _DRAWN_TOGETHER)))
+    return images, labels
 
 
 def synthetic_images(

@@ -131,7 +131,8 @@ def set_arithmetic(settings: TrainingSettings) -> None:
     """Set torch's process-wide switches: precision, determinism, algorithms, threads, memory."""
     torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
-    torch.use_deterministic_algorithms(settings.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != settings.deterministic:
+        torch.use_deterministic_algorithms(settings.deterministic)  # imports torch's compiler
     torch.backends.cudnn.deterministic = settings.deterministic
     torch.backends.cudnn.benchmark = settings.cudnn_benchmark
     if settings.threads is not None:
