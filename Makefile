@@ -70,11 +70,13 @@ bench: $(INSTALLED) ## Measure own cost, loaders, growth; data goes to benchmark
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/reports.py
+	$(BIN)/python benchmarks/first_step.py
 	$(BIN)/python benchmarks/loaders.py
 	$(BIN)/python benchmarks/growth.py
 
-bench-training: $(INSTALLED) ## Our job beside a course script, and what each change of fast gains: an hour
+bench-training: $(INSTALLED) ## Our job beside a course script, what each change of fast gains, what it learns: an hour
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/learning.py
 
 bench-peers: $(INSTALLED) ## Our recorder beside other tools, each in an environment of its own
 	$(BIN)/python benchmarks/peers.py

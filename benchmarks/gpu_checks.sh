@@ -57,6 +57,7 @@ speed() { # inspect, both presets, and, where there is CIFAR-10, five seeds to 9
   "$python" -m laptime inspect --device "$device" --precision bf16 --json >"$out/inspect-bf16.json"
   train lab --preset lab --epochs 2 --num-workers 8 --pin-memory true
   train fast --preset fast --epochs 8
+  train graphs --preset fast --cuda-graphs true --epochs 8
   local seed
   [[ -z $data ]] || for seed in 0 1 2 3 4; do
     "$python" -m laptime train --preset fast --data "$data" --evaluate --device "$device" \

@@ -1,6 +1,6 @@
 """python benchmarks/gpu_speed.py DIRECTORY: what the runs of gpu_checks.sh say of speed.
 
-Reads ``inspect-bf16.json``, ``lab.json``, ``fast.json`` and ``seed-*.json`` in the directory, as
+Reads ``inspect-bf16.json``, ``lab.json``, ``fast.json``, ``graphs.json`` and ``seed-*.json`` in the directory, as
 far as they are there; prints epochs, FLOP/s against the roof that was measured there, and how long
 the training took to 94 % of the test images, evaluation left out; writes the same to speed.json.
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 TARGET = 0.94
-PRESETS = ("lab", "fast")
+PRESETS = ("lab", "fast", "graphs")
+"""Runs of presets; graphs is fast with ``--cuda-graphs``."""
 
 
 def read(path: Path) -> dict[str, Any] | None:

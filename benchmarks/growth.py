@@ -1,8 +1,9 @@
 """Run ``python benchmarks/growth.py``: what grows with what.
 
-Three parts: the memory and the files of a recorded script by its steps, ``laptime list`` by the
+The memory and the files of a recorded script by its steps and by its ranks, ``laptime list`` by the
 runs that there are, and the reading of a study by its blocks and by its arms. What a step costs by
 the number of submodules is in peers.py. It reports, and does not pass or fail; some minutes.
+``python benchmarks/growth.py figures`` draws docs/growth.svg from what is kept in results.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from overhead import write_result
+import altair as alt
+import vl_convert
+
+from laptime.files import read_json, write_atomically
+from overhead import RESULTS, write_result
 from reports import once, spread, trained
 
-TURNS = 5
+TURNS = 3
 STEPS = (2_000, 8_000, 32_000)
+RANKS, STEPS_OF_A_RANK = (1, 2, 4), 2_000
 RUNS = (10, 100, 1_000)
 BLOCKS = (5, 50, 500)
 COUNTS = ("0,1", "0,1,2,3", "0,1,2,3,4,5,6,7")
@@ -71,6 +77,29 @@ def measure_steps(scratch: Path) -> dict[str, Any]:
             f"{steps:>7,} steps: {rows[str(steps)]['plain']['median']:.0f} MB plain, "
             f"{rows[str(steps)]['recorded']['median']:.0f} MB recorded, "
             f"{size / steps:.0f} bytes a step in files",
+            flush=True,
+        )
+    return rows
+
+
+def measure_ranks(scratch: Path) -> dict[str, Any]:
+    """Return the peak memory of the largest process and the bytes of the files, by ranks."""
+    script = scratch / "script.py"
+    script.write_text(SCRIPT)
+    rows: dict[str, Any] = {}
+    for ranks in RANKS:
+        peaks: list[float] = []
+        for turn in range(TURNS):
+            runs = scratch / f"{ranks}-{turn}"
+            words = ["-m", "laptime", "run", "--quiet", "--runs-dir", str(runs), "--"]
+            words += [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+            words += [f"--nproc-per-node={ranks}", str(script), str(STEPS_OF_A_RANK)]
+            peaks.append(_peak_mb(words))
+        size = sum(path.stat().st_size for path in runs.rglob("*.json*"))
+        rows[str(ranks)] = {"recorded": spread(peaks), "bytes": size, "bytes_a_rank": size / ranks}
+        print(
+            f"{ranks:>7,} ranks: {rows[str(ranks)]['recorded']['median']:.0f} MB recorded, "
+            f"{size / ranks / STEPS_OF_A_RANK:.0f} bytes a step and rank in files",
             flush=True,
         )
     return rows
@@ -155,8 +184,58 @@ def words_of(row: dict[str, Any]) -> str:
     )
 
 
+def draw(grown: dict[str, Any], peers: dict[str, Any]) -> None:
+    """Draw a figure for each thing that grows, side by side in one file."""
+    modules = {
+        count: found["wall"]["on_minus"]["gone"]["median_us"]
+        for count, found in peers["toggled"]["submodules"].items()
+    }
+    steps, ranks, studies = grown["steps"], grown["ranks"], grown["studies"]
+    panels = [
+        panel("own cost of a step, us", "submodules", modules),
+        panel("peak memory, MB", "steps recorded", _medians(steps, "recorded")),
+        panel("files, MB", "steps recorded", {n: row["bytes"] / 1e6 for n, row in steps.items()}),
+        panel("memory of a rank, MB", "ranks", _medians(ranks, "recorded")),
+        panel("files, MB", "ranks", {n: row["bytes"] / 1e6 for n, row in ranks.items()}),
+        panel("list, s", "runs", _medians(grown["runs"], "seconds")),
+        panel("report, s", "blocks", _medians(studies["blocks"], "seconds")),
+        panel("report, s", "arms", _medians(studies["arms"], "seconds")),
+    ]
+    rows = [alt.hconcat(*panels[:4]), alt.hconcat(*panels[4:])]
+    write_chart(alt.vconcat(*rows))
+
+
+def panel(measure: str, what: str, values: dict[str, float]) -> alt.Chart:
+    """Return one line: a measure by how much there is of something, both from 0."""
+    data = [{"x": int(count), "y": value} for count, value in values.items()]
+    return (
+        alt.Chart(alt.Data(values=data), width=150, height=110)
+        .mark_line(point=True)
+        .encode(
+            alt.X("x:Q", title=what, scale=alt.Scale(zero=True)).axis(tickCount=4, format="~s"),
+            alt.Y("y:Q", title=measure, scale=alt.Scale(zero=True)).axis(tickCount=4),
+        )
+    )
+
+
+def write_chart(chart: alt.VConcatChart) -> None:
+    """Write docs/growth.svg."""
+    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    write_atomically(RESULTS.parent.parent / "docs" / "growth.svg", svg.encode())
+
+
+def _medians(rows: dict[str, Any], name: str) -> dict[str, float]:
+    return {count: row[name]["median"] for count, row in rows.items()}
+
+
 def main() -> None:
-    parts = {"steps": measure_steps, "runs": measure_runs, "studies": measure_studies}
+    if sys.argv[1:] == ["figures"]:
+        draw(read_json(RESULTS / "growth.json"), read_json(RESULTS / "peers.json"))
+        return
+    parts = {
+        "steps": measure_steps, "ranks": measure_ranks, "runs": measure_runs,
+        "studies": measure_studies,
+    }  # fmt: skip
     found = {}
     for name, measure in parts.items():
         with tempfile.TemporaryDirectory(prefix="laptime-bench-") as scratch:

@@ -82,15 +82,20 @@ def test_a_damaged_cache_is_as_good_as_none(cache: Path, content: str) -> None:
     assert recall(MACHINE, ASKED) == proven()
 
 
-def test_without_a_compiler_fast_does_not_compile_and_says_so(
+def test_where_memory_cannot_be_kept_fast_does_not_promise_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(presets, "has_compiler", lambda: False)
+    monkeypatch.setattr(presets, "can_keep_memory", lambda: False)
 
     settings, words = fast()
 
-    assert not settings.training.compile
-    assert "no C++ compiler is found" in words
+    assert not settings.training.keep_memory
+    assert "keep_memory" not in words
+
+
+def test_what_compiles_says_what_compiling_takes() -> None:
+    assert "Compiling takes a minute" in build_preset("fast", ASKED, MACHINE, "cuda")[1]
+    assert "Compiling" not in fast()[1]
 
 
 def test_only_what_decides_the_speed_is_kept_of_a_job() -> None:

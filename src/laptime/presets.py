@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from laptime.errors import StoreError
 from laptime.files import checked, make_directory, read_json, write_json
+from laptime.host_memory import can_keep_memory
 from laptime.settings import Frozen, RunSettings, build_settings
 
 PRESETS = ("lab", "fast")
 
 FAST: Mapping[str, Mapping[str, Any]] = {
-    "cpu": {
-        "loader": "batch", "keep_memory": True, "channels_last": True, "fused": True,
-        "compile": True,
-    },
+    "cpu": {"loader": "batch", "keep_memory": True, "channels_last": True, "fused": True},
     "cuda": {
         "loader": "device", "channels_last": True, "fused": True, "compile": True,
         "precision": "bf16", "cudnn_benchmark": True,
@@ -31,7 +28,7 @@ order in which `benchmarks/training.py` adds them up."""
 
 SPEED = (
     "loader", "num_workers", "prefetch_factor", "persistent_workers", "pin_memory", "fused",
-    "precision", "channels_last", "compile", "cudnn_benchmark", "threads",
+    "precision", "channels_last", "compile", "cuda_graphs", "cudnn_benchmark", "threads",
     "keep_memory",
 )  # fmt: skip
 """Settings that a tuning may change: they decide how fast a job is and not which one."""
@@ -82,20 +79,13 @@ def build_preset(
         what = _listed(dict(proven.changes))
         source = f"as tuned on this machine on {proven.day}: {what} ({proven.words})"
         return build_settings(dict(proven.changes)), f"preset fast, {source}."
-    values, note = dict(FAST[device]), ""
-    if device == "cpu" and not has_compiler():
-        del values["compile"]
-        note = " Without compile: no C++ compiler is found (g++ or clang++, or $CXX)."
+    values = dict(FAST[device])
+    if not can_keep_memory():
+        values.pop("keep_memory", None)
     said = f"preset fast: {_listed(values)}. Not tuned on this machine; `laptime tune` does that."
     if values.get("compile"):
-        note += " Compiling takes a minute or more before it gains: not for short runs."
-    return build_settings(values), said + note
-
-
-def has_compiler() -> bool:
-    """Tell whether there is what torch.compile builds code for a CPU with."""
-    names = [os.environ.get("CXX", ""), "g++", "clang++"]
-    return any(shutil.which(name) for name in names if name)
+        said += " Compiling takes a minute or more before it gains: not for short runs."
+    return build_settings(values), said
 
 
 def remember(proven: Proven) -> Path:

@@ -133,6 +133,9 @@ class TrainingSettings(Described):
     compile: bool = False
     """Compile the model with torch.compile."""
 
+    cuda_graphs: bool = False
+    """Replay the compiled model as CUDA graphs, torch.compile's mode reduce-overhead; CUDA only."""
+
     cudnn_benchmark: bool = False
     """Let cuDNN time its algorithms for each new shape, and take the fastest."""
 

@@ -13,6 +13,7 @@ from laptime.data.augment import (
     augment_batch,
     augment_image,
     augmentation,
+    drawn_on,
     normalise,
     shuffled,
 )
@@ -80,7 +81,8 @@ def test_a_batch_is_cropped_and_mirrored_as_each_image_is() -> None:
     images = generator.integers(0, 256, (200, 3, 32, 32), dtype=np.uint8)
     indices = np.arange(200, dtype=np.uint64)
 
-    whole = augment_batch(torch.from_numpy(images), augmentation(indices, 5, 1))
+    drawn = drawn_on(torch.device("cpu"), augmentation(indices, 5, 1))
+    whole = augment_batch(torch.from_numpy(images), drawn)
 
     for i in range(200):
         alone = augment_image(Image.fromarray(images[i].transpose(1, 2, 0)), augmentation(i, 5, 1))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from laptime.data.augment import augment_batch, augmentation, normalise, shuffled
+from laptime.data.augment import augment_batch, augmentation, drawn_on, normalise, shuffled
 from laptime.data.catalog import build_data
 from laptime.errors import (
     CheckpointError,
@@ -93,7 +93,7 @@ def plain_training(settings: RunSettings) -> list[tuple[list[float], float, floa
     for epoch in range(1, settings.training.epochs + 1):
         losses, loss_sum, correct = [], 0.0, 0
         for chosen in torch.from_numpy(shuffled(len(labels), 0, epoch)).split(16):
-            drawn = augmentation(chosen.numpy().astype("uint64"), 0, epoch)
+            drawn = drawn_on(chosen.device, augmentation(chosen.numpy().astype("uint64"), 0, epoch))
             logits = model(normalise(augment_batch(images[chosen], drawn)))
             loss = functional.cross_entropy(logits, labels[chosen])
             optimizer.zero_grad()

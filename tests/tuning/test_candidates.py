@@ -77,12 +77,18 @@ def test_a_gpu_gets_what_it_alone_has() -> None:
 def test_freed_memory_is_kept_where_the_activations_are_and_the_c_library_can(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("laptime.tuning.choice.candidates.has_glibc", lambda: True)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("laptime.tuning.choice.candidates.can_keep_memory", lambda: True)
     assert "keep_memory" in names(pilot())
     assert reasons(pilot(device="cuda:0"))["keep_memory"] == "the activations are on cuda:0"
 
-    monkeypatch.setattr("laptime.tuning.choice.candidates.has_glibc", lambda: False)
-    assert reasons(pilot())["keep_memory"] == "the C library is not glibc"
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    assert reasons(pilot())["keep_memory"] == "the environment says so already"
+
+    monkeypatch.setattr("laptime.tuning.choice.candidates.can_keep_memory", lambda: False)
+    assert reasons(pilot())["keep_memory"] == "the allocator is not glibc's"
 
 
 def test_what_is_set_already_is_not_tried() -> None:
@@ -143,7 +149,8 @@ def test_every_override_is_known_to_what_proposes_edits() -> None:
 
 
 def test_every_override_of_the_job_is_one_of_its_settings() -> None:
-    from laptime.settings import FIELDS
+    from laptime.host_memory import VARIABLES
+from laptime.settings import FIELDS
 
     found = pilot(device="cuda:0", step_s=0.005)
     for kind in JOB_KINDS.values():

@@ -38,12 +38,12 @@ def shuffled(num_samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 class Augmentation(NamedTuple):
     """Where to crop the padded image, 0 to 8 from its corner, and whether to mirror it.
 
-    Integers for one sample, arrays of one shape for many.
+    Integers for one sample, arrays or tensors of one shape for many.
     """
 
-    top: int | npt.NDArray[Any]
-    left: int | npt.NDArray[Any]
-    flip: int | npt.NDArray[Any]
+    top: Any
+    left: Any
+    flip: Any
 
 
 def augmentation(index: Bits, seed: int, epoch: int) -> Augmentation:
@@ -56,6 +56,12 @@ def augmentation(index: Bits, seed: int, epoch: int) -> Augmentation:
         left=(((bits >> 16) & 0xFFFF) * places) >> 16,
         flip=(bits >> 32) & 1,
     )
+
+
+def drawn_on(device: torch.device, drawn: Augmentation) -> Augmentation:
+    """Return what was drawn, arrays, as tensors on a device."""
+    parts = (torch.from_numpy(np.asarray(part, dtype=np.int64)).to(device) for part in drawn)
+    return Augmentation(*parts)
 
 
 def augment_image(image: Image.Image, drawn: Augmentation) -> Image.Image:
@@ -71,13 +77,10 @@ def augment_batch(images: Tensor, drawn: Augmentation) -> Tensor:
 
     Args:
         images: (batch, 3, 32, 32) uint8, on any device.
-        drawn: Arrays of shape (batch,).
+        drawn: Tensors of shape (batch,), int64, where the images are.
     """
     padded = torch.nn.functional.pad(images, (PADDING,) * 4)  # (batch, 3, 40, 40)
-    top, left, flip = (
-        torch.from_numpy(np.asarray(part, dtype=np.int64)).to(images.device, non_blocking=True)
-        for part in drawn
-    )
+    top, left, flip = drawn
     steps = torch.arange(SIZE, device=images.device)
     rows = top[:, None] + steps  # (batch, 32)
     columns = left[:, None] + torch.where(flip[:, None] == 1, SIZE - 1 - steps, steps)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -16,7 +18,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from laptime.data.augment import augment_batch, augmentation, normalise
+from laptime.data.augment import (
+    Augmentation,
+    augment_batch,
+    augmentation,
+    drawn_on,
+    normalise,
+)
 from laptime.data.crops import Crops, normalised
 from laptime.data.dataset import ImageDataset
 from laptime.data.keys import EpochKeys, Keys
@@ -111,7 +119,8 @@ class BatchLoader:
             keys.num_steps,
             num_workers,
         )
-        self._images, self._keys, self._pins = images, keys, pin_memory
+        self._keys = keys
+        self._make = partial(_pinned, images) if pin_memory else images.__getitem__
         self._in_flight = num_workers * prefetch_factor
         self._running: Iterator[Batch] = iter(())
 
@@ -137,14 +146,11 @@ class BatchLoader:
         """Let an endless stream of batches come to its end: what is under way still arrives."""
         self._keys.ending = True
 
-    def _make(self, key: Keys) -> Batch:
-        images, labels = self._images[key]
-        return (images.pin_memory(), labels.pin_memory()) if self._pins else (images, labels)
-
     def _ahead(self, keys: Iterator[Keys]) -> Iterator[Batch]:
-        workers = [_Worker(self._make) for _ in range(self.num_workers)]
-        turns, asked = itertools.cycle(workers), deque[_Worker]()
+        workers: list[_Worker] = []
         try:
+            workers += (_Worker(self._make) for _ in range(self.num_workers))
+            turns, asked = itertools.cycle(workers), deque[_Worker]()
             for key in itertools.islice(keys, self._in_flight):
                 asked.append(next(turns).ask(key))
             while asked:
@@ -154,21 +160,24 @@ class BatchLoader:
                 yield batch
         finally:
             for worker in workers:
-                worker.end()
+                worker.stop()
+            for worker in workers:
+                worker.join()
 
 
 class _Worker:
     """A thread that makes the batches it is asked for, one after another.
 
-    By two queues that are written in C: between threads that share one lock, every further step of
-    Python that a batch takes is a step in which the others wait.
+    By two queues that are written in C: where threads share one lock, a hand-over in Python is time
+    in which no other thread goes on.
     """
 
     def __init__(self, make: Callable[[Keys], Batch]) -> None:
-        self._make = make
         self._asked = SimpleQueue[Keys | None]()
         self._made = SimpleQueue[Batch | BaseException]()
-        self._thread = Thread(target=self._work, name="laptime-loader", daemon=True)
+        self._thread = Thread(
+            target=_work, args=(make, self._asked, self._made), name="laptime-loader", daemon=True
+        )
         self._thread.start()
 
     def ask(self, key: Keys) -> _Worker:
@@ -183,20 +192,34 @@ class _Worker:
             raise made
         return made
 
-    def end(self) -> None:
-        """Drop what is asked for and not begun, and wait for the thread to end."""
+    def stop(self) -> None:
+        """Drop what is asked for and not begun, and let the thread end."""
         with contextlib.suppress(Empty):
             while True:
                 self._asked.get_nowait()
         self._asked.put(None)
-        self._thread.join()
 
-    def _work(self) -> None:
-        while (key := self._asked.get()) is not None:
-            try:
-                self._made.put(self._make(key))
-            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-                self._made.put(error)
+    def join(self) -> None:
+        """Wait until the thread has ended, unless the interpreter ends and stops it anyway."""
+        if not sys.is_finalizing():
+            self._thread.join()
+
+
+def _work(
+    make: Callable[[Keys], Batch],
+    asked: SimpleQueue[Keys | None],
+    made: SimpleQueue[Batch | BaseException],
+) -> None:
+    while (key := asked.get()) is not None:
+        try:
+            made.put(make(key))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            made.put(error)
+
+
+def _pinned(images: BatchImages, key: Keys) -> Batch:
+    values, labels = images[key]
+    return values.pin_memory(), labels.pin_memory()
 
 
 class DeviceImages:
@@ -208,6 +231,7 @@ class DeviceImages:
         self._images = _tensor_of(dataset.images).to(device)
         self._labels = _tensor_of(dataset.labels).to(device)
         self._seed, self._augment = seed, augment
+        self._drawn: tuple[int, Augmentation | None] = (0, None)
 
     def __getitem__(self, key: Keys) -> Batch:
         """Return normalised images (batch, 3, 32, 32) float32 and labels (batch,) int64."""
@@ -215,9 +239,18 @@ class DeviceImages:
         chosen = torch.from_numpy(indices).to(self._images.device, non_blocking=True)
         images = self._images[chosen]
         if self._augment:
-            drawn = augmentation(indices.astype(np.uint64), self._seed, epoch)
-            images = augment_batch(images, drawn)
+            drawn = (part[chosen] for part in self._drawn_in(epoch))
+            images = augment_batch(images, Augmentation(*drawn))
         return normalise(images), self._labels[chosen]
+
+    def _drawn_in(self, epoch: int) -> Augmentation:
+        """Return what is drawn for all samples of an epoch: it is copied once, not every step."""
+        known, drawn = self._drawn
+        if known != epoch or drawn is None:
+            every = np.arange(len(self._images), dtype=np.uint64)
+            drawn = drawn_on(self._images.device, augmentation(every, self._seed, epoch))
+            self._drawn = (epoch, drawn)
+        return drawn
 
 
 class DeviceLoader:

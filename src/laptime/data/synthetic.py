@@ -45,7 +45,7 @@ def build_synthetic(num_samples: int = NUM_TRAIN) -> Data:
 
 
 def _drawn(num_samples: int, first: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Draw samples as :func:`synthetic_images` does, some thousands at a time in several threads."""
+    """Draw samples as :func:`synthetic_images` does, some thousands at a time, in threads."""
     images = np.empty((num_samples, 3, 32, 32), np.uint8)
     labels = np.empty(num_samples, np.int64)
 

@@ -26,6 +26,8 @@ class Work:
     what: str
     amount: int
     run: Callable[[], object]
+    share: float = 1.0
+    """Of the time that its kind of work has."""
 
 
 class _Sizes(NamedTuple):
@@ -42,6 +44,7 @@ _HOST = _Sizes(side=1024, batch=32, maps=((64, 32), (256, 8)), copy_bytes=128 <<
 _DEVICE = _Sizes(side=8192, batch=128, maps=((256, 32), (512, 16)), copy_bytes=512 << 20)
 
 _LAYOUTS = (torch.contiguous_format, torch.channels_last)
+_SHARE = 1 / 4  # two sizes in two layouts
 
 
 def measure_roofs(
@@ -59,7 +62,8 @@ def measure_roofs(
     read = waiting_read_ns(device_wait(str(device)))
     try:
         with torch.no_grad():
-            return _fastest(measure_roof(w, budget_s, read) for w in works(device, precision))
+            tried = works(device, precision)
+            return _fastest(measure_roof(work, budget_s * work.share, read) for work in tried)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"device is {str(device)!r}, which has less than a gigabyte free to be measured with. "
@@ -99,14 +103,14 @@ def measure_roof(work: Work, budget_s: float, read: ReadNs = read_ns) -> Roof:
 
 
 def works(device: torch.device, precision: str) -> Iterator[Work]:
-    """Yield what is tried, one after another, so that only one takes memory."""
+    """Yield what is tried, one after another, so that few take memory at a time."""
     sizes = _HOST if device.type == "cpu" else _DEVICE
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     yield _product(sizes, device, dtype)
     for channels, side in sizes.maps:
         for layout in _LAYOUTS:
             maps = torch.rand(sizes.batch, channels, side, side, device=device, dtype=dtype)
-            yield _convolution(maps.contiguous(memory_format=layout))
+            yield _convolution(maps, layout)
     yield _copy(sizes, device)
 
 
@@ -117,11 +121,16 @@ def _product(sizes: _Sizes, device: torch.device, dtype: torch.dtype) -> Work:
     return Work("matrix product", flops, lambda: torch.mm(matrix, matrix, out=product))
 
 
-def _convolution(maps: Tensor) -> Work:
+def _convolution(maps: Tensor, layout: torch.memory_format) -> Work:
     channels = maps.shape[1]
     kernels = torch.rand(channels, channels, 3, 3, device=maps.device, dtype=maps.dtype)
-    flops = FLOPS_PER_MAC * maps.numel() * channels * 9
-    return Work("convolution", flops, lambda: functional.conv2d(maps, kernels, padding=1))
+    maps, kernels = (it.contiguous(memory_format=layout) for it in (maps, kernels))
+    return Work(
+        "convolution",
+        amount=FLOPS_PER_MAC * maps.numel() * channels * 9,
+        run=lambda: functional.conv2d(maps, kernels, padding=1),
+        share=_SHARE,
+    )
 
 
 def _copy(sizes: _Sizes, device: torch.device) -> Work:

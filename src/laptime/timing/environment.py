@@ -28,6 +28,9 @@ _VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
     "PYTORCH_CUDA_ALLOC_CONF",
     "LD_PRELOAD",
+    "GLIBC_TUNABLES",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_TRIM_THRESHOLD_",
 )
 """Variables that change timing. Only these are stored: others may hold secrets."""
 

@@ -16,10 +16,10 @@ from laptime.data.catalog import build_data
 from laptime.data.dataset import Data, ImageDataset
 from laptime.data.loaders import Loader, build_loader
 from laptime.errors import DataError, ModelError, SettingsError
-from laptime.host_memory import has_glibc
+from laptime.host_memory import can_keep_memory
 from laptime.models.catalog import build_model, check_name, num_parameters
 from laptime.record import Mode
-from laptime.settings import LoaderSettings, ModelSettings, RunSettings
+from laptime.settings import LoaderSettings, ModelSettings, RunSettings, TrainingSettings
 from laptime.timing.environment import usable_cpus
 from laptime.timing.ledger import HostLedger
 from laptime.timing.timers import build_timer
@@ -78,7 +78,7 @@ def build_job(settings: RunSettings) -> Job:
         channels_last=training.channels_last,
         normalises=isinstance(data.train, ImageDataset),
     )
-    running: Any = torch.compile(model) if training.compile else model
+    running: Any = _compiled(model, training) if training.compile else model
     return Job(
         settings=settings,
         data=data,
@@ -100,6 +100,11 @@ def build_job(settings: RunSettings) -> Job:
         parameters=num_parameters(model),
         warnings=tuple(_warnings(settings, device, mode, model)),
     )
+
+
+def _compiled(model: nn.Module, training: TrainingSettings) -> Any:
+    """Compile a model; what it answers is used before the next step, as CUDA graphs want it."""
+    return torch.compile(model, mode="reduce-overhead" if training.cuda_graphs else None)
 
 
 def seed_everything(seed: int) -> None:
@@ -229,7 +234,9 @@ def _warnings(
             f"--timing host on {device.type}: phases are submission times, not the device's. "
             f"Only the total is true."
         )
-    if settings.training.keep_memory and not has_glibc():
+    if settings.training.cuda_graphs and not (settings.training.compile and device.type == "cuda"):
+        found.append("--cuda-graphs does nothing here: it takes --compile and a CUDA device.")
+    if settings.training.keep_memory and not can_keep_memory():
         found.append("--keep-memory does nothing here: it speaks to glibc's allocator.")
     cpus = usable_cpus()
     if settings.loader.loader != "device" and settings.loader.num_workers > cpus:

@@ -34,6 +34,7 @@ _PLAIN = {
     "precision": "float32",
     "channels_last": False,
     "compile": False,
+    "cuda_graphs": False,
     "cudnn_benchmark": False,
     "fused": False,
     "schedule": "constant",

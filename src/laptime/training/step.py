@@ -131,7 +131,7 @@ def set_arithmetic(settings: TrainingSettings) -> None:
     """Set torch's process-wide switches: precision, determinism, algorithms, threads, memory."""
     torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
-    if torch.are_deterministic_algorithms_enabled() != settings.deterministic:
+    if torch.get_deterministic_debug_mode() != (2 if settings.deterministic else 0):
         torch.use_deterministic_algorithms(settings.deterministic)  # imports torch's compiler
     torch.backends.cudnn.deterministic = settings.deterministic
     torch.backends.cudnn.benchmark = settings.cudnn_benchmark

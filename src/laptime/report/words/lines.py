@@ -33,6 +33,7 @@ _UNUSUAL = {
     "pin_memory": False,
     "channels_last": False,
     "compile": False,
+    "cuda_graphs": False,
     "schedule": "constant",
     "fused": False,
     "cudnn_benchmark": False,

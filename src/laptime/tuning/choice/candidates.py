@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from laptime.errors import SettingsError
-from laptime.host_memory import has_glibc
+from laptime.host_memory import can_keep_memory, keeps_memory
 from laptime.settings import suggestion
 from laptime.tune import Changes, NotTried, Numbers, PilotRecord, TuneArm, overrides_of
 from laptime.tuning.choice.bounds import Part, bound_words, is_worth_trying, share_of
@@ -98,7 +98,9 @@ def _on_cuda(pilot: PilotRecord) -> str | None:
 def _keeping(pilot: PilotRecord) -> str | None:
     if pilot.device != "cpu":
         return f"the activations are on {pilot.device}"
-    return None if has_glibc() else "the C library is not glibc"
+    if not can_keep_memory():
+        return "the allocator is not glibc's"
+    return "the environment says so already" if keeps_memory() else None
 
 
 def _pinned(pilot: PilotRecord) -> str | None:
@@ -193,6 +195,10 @@ JOB_KINDS: Mapping[str, Kind] = {
     "bf16": Kind(OTHER, ("compute",), _set(precision="bf16")),
     "channels_last": KINDS["channels_last"],
     "compile": KINDS["compile"],
+    "cuda_graphs": Kind(
+        ROUNDING, ("compute",), _set(compile=True, cuda_graphs=True), _on_cuda,
+        note="dropout draws other random numbers", title="compile + cuda_graphs",
+    ),
     "fused": KINDS["fused"],
     "cudnn_benchmark": KINDS["cudnn_benchmark"],
 }

@@ -62,7 +62,8 @@ def environment_proposals(overrides: Mapping[str, Any]) -> list[Proposal]:
     """Return what is to be set in the environment that the script is started in."""
     if not overrides.get("keep_memory"):
         return []
-    return [Proposal(None, f"start the script with {VARIABLES} in its environment")]
+    words = " ".join(f"{name}={value}" for name, value in VARIABLES.items())
+    return [Proposal(None, f"start the script with {words} in its environment")]
 
 
 class _Made(NamedTuple):
