@@ -1,8 +1,9 @@
 """python benchmarks/gpu_speed.py DIRECTORY: what the runs of gpu_checks.sh say of speed.
 
-Reads ``inspect-bf16.json``, ``lab.json``, ``fast.json``, ``graphs.json`` and ``seed-*.json`` in the directory, as
-far as they are there; prints epochs, FLOP/s against the roof that was measured there, and how long
-the training took to 94 % of the test images, evaluation left out; writes the same to speed.json.
+Reads ``inspect-bf16.json``, ``lab.json``, ``fast.json``, ``graphs.json`` and ``seed-*.json`` in the
+directory, as far as they are there; prints epochs, FLOP/s against the roof that was measured there,
+and how long the training took to 94 % of the test images, evaluation left out; writes the same to
+speed.json.
 """
 
 from __future__ import annotations

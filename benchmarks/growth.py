@@ -207,15 +207,16 @@ def draw(grown: dict[str, Any], peers: dict[str, Any]) -> None:
 
 def panel(measure: str, what: str, values: dict[str, float]) -> alt.Chart:
     """Return one line: a measure by how much there is of something, both from 0."""
-    data = [{"x": int(count), "y": value} for count, value in values.items()]
-    return (
-        alt.Chart(alt.Data(values=data), width=150, height=110)
+    rows = [{"x": int(count), "y": value} for count, value in values.items()]
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=rows), width=150, height=110)
         .mark_line(point=True)
         .encode(
             alt.X("x:Q", title=what, scale=alt.Scale(zero=True)).axis(tickCount=4, format="~s"),
             alt.Y("y:Q", title=measure, scale=alt.Scale(zero=True)).axis(tickCount=4),
         )
     )
+    return chart
 
 
 def write_chart(chart: alt.VConcatChart) -> None:

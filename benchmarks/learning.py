@@ -56,6 +56,8 @@ def main() -> None:
         lab, fast = (np.array([row[name] for row in rows[preset]]) for preset in PRESETS)
         differs = mean_interval(list(fast - lab))
         spread = statistics.stdev(lab)
+        assert differs.low is not None  # there are five seeds
+        assert differs.high is not None
         found[name] = {
             "lab": lab.tolist(), "fast": fast.tolist(), "deviation_of_lab": spread,
             "mean_difference": differs.estimate, "interval": [differs.low, differs.high],
@@ -64,7 +66,11 @@ def main() -> None:
             f"{name}: lab {np.mean(lab):.4f}, fast {np.mean(fast):.4f}; fast - lab"
             f" {differs.estimate:+.4f} [{differs.low:+.4f}, {differs.high:+.4f}]; seeds of the lab"
             f" differ by {spread:.4f} (standard deviation): "
-            + ("within it" if max(-differs.low, differs.high) < spread else "not shown to be within")
+            + (
+                "within it"
+                if max(-differs.low, differs.high) < spread
+                else "not shown to be within"
+            )
         )
     write_result(
         "learning.json",

@@ -4,9 +4,10 @@ Two parts. ``whole``: processes in random order, a round of each: the course scr
 its profiler (where it is installed), ``laptime train`` with the presets lab and fast, and in the
 same round two bounds: every FLOP at the rate of the fastest convolution, as `laptime inspect`
 measures it, and the model's own convolutions alone, forward and backward, each layer by itself in
-the memory format that suits it. ``waterfall``: from lab to fast one change at a
-time, and torch.compile beyond it, all arms alive and taking turns, each gain with its interval. ``--parts``, ``--rounds`` and
-``--blocks`` choose. It reports, and does not pass or fail; it takes an hour on two cores.
+the memory format that suits it. ``waterfall``: from lab to fast one change at a time, and
+torch.compile beyond it, all arms alive and taking turns, each gain with its interval. ``--parts``,
+``--rounds`` and ``--blocks`` choose. It reports, and does not pass or fail; it takes an hour on two
+cores.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def ours(preset: str) -> Callable[[Path], float]:
 
 def _trained_s(epoch: dict[str, Any]) -> float:
     """Return the seconds of an epoch without its checkpoint, which the others do not write."""
-    return float(epoch["total_s"]) - epoch["phases_ns"]["checkpoint"] / 1e9
+    return float(epoch["total_s"] - epoch["phases_ns"]["checkpoint"] / 1e9)
 
 
 def run(words: list[str], cwd: Path) -> str:

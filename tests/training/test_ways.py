@@ -13,8 +13,12 @@ from laptime.training import step
 from laptime.training.job import build_job
 from laptime.training.loop import train
 
-ROUNDING = 1e-3
-"""Of a loss, after ten updates: what is rounded otherwise grows from step to step."""
+ROUNDING = 1e-5
+"""Of a loss, relative: in the first three steps. Later ones show less, as a ReLU that is rounded to
+the other side grows from step to step in so small a network."""
+
+STEPS = 3
+GENTLE = {"lr": 0.001, "threads": 1}
 
 SAME = [
     {"loader": "batch", "num_workers": 0},
@@ -52,19 +56,31 @@ def test_a_loader_changes_no_loss(tiny: Any, tmp_path: Path, given: dict[str, An
 def test_a_way_to_be_faster_changes_losses_by_rounding_alone(
     tiny: Any, tmp_path: Path, given: dict[str, Any]
 ) -> None:
-    plain = losses(tiny(threads=1), tmp_path / "a")
+    plain = losses(tiny(**GENTLE), tmp_path / "a")[:STEPS]
 
-    changed = losses(tiny(**{"threads": 1, **given}), tmp_path / "b")
+    changed = losses(tiny(**{**GENTLE, **given}), tmp_path / "b")[:STEPS]
 
     assert changed == pytest.approx(plain, rel=ROUNDING)
-    assert losses(tiny(seed=1, threads=1), tmp_path / "c") != pytest.approx(plain, rel=10 * ROUNDING)
+
+
+@pytest.mark.parametrize("given", [{"seed": 1}, {"lr": 0.0011}, {"momentum": 0.8}])
+def test_another_training_shows_beyond_rounding(
+    tiny: Any, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    plain = losses(tiny(**GENTLE), tmp_path / "a")[:STEPS]
+
+    other = losses(tiny(**{**GENTLE, **given}), tmp_path / "b")[:STEPS]
+
+    assert other != pytest.approx(plain, rel=ROUNDING)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler, of its own
 def test_compiled_losses_differ_by_rounding_alone(tiny: Any, tmp_path: Path) -> None:
-    compiled = losses(tiny(**FAST["cpu"], compile=True), tmp_path / "a")
+    compiled = losses(tiny(**{**GENTLE, **FAST["cpu"]}, compile=True), tmp_path / "a")
 
-    assert compiled == pytest.approx(losses(tiny(), tmp_path / "b"), rel=ROUNDING)
+    plain = losses(tiny(**GENTLE), tmp_path / "b")
+    assert compiled[:STEPS] == pytest.approx(plain[:STEPS], rel=ROUNDING)
 
 
 @pytest.mark.parametrize(("graphs", "mode"), [(False, None), (True, "reduce-overhead")])

@@ -6,6 +6,7 @@ import pytest
 from tests.tuning.scripts import Script
 
 from laptime.errors import SettingsError
+from laptime.host_memory import VARIABLES
 from laptime.phase import Phase
 from laptime.tune import LoaderFacts, OptimizerFacts, PilotRecord
 from laptime.tuning.choice.bounds import bound_words, is_worth_trying, share_of
@@ -149,8 +150,7 @@ def test_every_override_is_known_to_what_proposes_edits() -> None:
 
 
 def test_every_override_of_the_job_is_one_of_its_settings() -> None:
-    from laptime.host_memory import VARIABLES
-from laptime.settings import FIELDS
+    from laptime.settings import FIELDS
 
     found = pilot(device="cuda:0", step_s=0.005)
     for kind in JOB_KINDS.values():
