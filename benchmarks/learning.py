@@ -24,7 +24,7 @@ from laptime.statistics.intervals import mean_interval
 from overhead import write_result
 
 SEEDS = range(5)
-WIDTH, SAMPLES, EPOCHS = 16, 5_000, 8
+WIDTH, SAMPLES, EPOCHS = 8, 2_560, 8
 MEASURES = ("training loss", "test accuracy")
 
 
