@@ -16,7 +16,14 @@ PARENTS = HOME / "attach" / "command.py"
 """Runs in laptime's own process."""
 
 INJECTED = HOME / "attach" / "inject" / "sitecustomize.py"
-SHARED = ("phase", "timing.clock", "timing.ledger", "timing.processor", "timing.windows")
+SHARED = (
+    "host_memory",
+    "phase",
+    "timing.clock",
+    "timing.ledger",
+    "timing.processor",
+    "timing.windows",
+)
 ENTERING = [
     *sorted(path for path in (HOME / "attach").rglob("*.py") if path != PARENTS),
     *(HOME / f"{name.replace('.', '/')}.py" for name in SHARED),
