@@ -4,8 +4,8 @@ The same job with both presets and five seeds each, in processes of its own: the
 training loss and the test accuracy. A seed has the same first weights and the same batches in both,
 so that what differs within a seed is the preset, and what differs between seeds of the lab is what
 luck alone does. Said is whether the mean difference is within one standard deviation of the lab's
-seeds, and its 95 % interval, which five seeds leave wider than that: what is rounded otherwise grows
-to another training of the same kind. It reports, and does not pass or fail.
+seeds, and its 95 % interval, which five seeds leave wider than that: what is rounded otherwise
+grows to another training of the same kind. It reports, and does not pass or fail.
 """
 
 from __future__ import annotations
