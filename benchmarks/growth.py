@@ -23,8 +23,8 @@ from laptime.files import read_json, write_atomically
 from overhead import RESULTS, write_result
 from reports import once, spread, trained
 
-TURNS = 3
-STEPS = (2_000, 8_000, 32_000)
+TURNS = 2
+STEPS = (2_000, 4_000, 8_000)
 RANKS, STEPS_OF_A_RANK = (1, 2, 4), 2_000
 RUNS = (10, 100, 1_000)
 BLOCKS = (5, 50, 500)
