@@ -23,8 +23,8 @@ from laptime.files import read_json, write_atomically
 from overhead import RESULTS, write_result
 from reports import once, spread, trained
 
-TURNS = 2
-STEPS = (2_000, 4_000, 8_000)
+TURNS = 3
+STEPS = (2_000, 8_000, 16_000)
 RANKS, STEPS_OF_A_RANK = (1, 2, 4), 2_000
 RUNS = (10, 100, 1_000)
 BLOCKS = (5, 50, 500)
@@ -222,7 +222,7 @@ def panel(measure: str, what: str, values: dict[str, float]) -> alt.Chart:
 def write_chart(chart: alt.VConcatChart) -> None:
     """Write docs/growth.svg."""
     svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
-    write_atomically(RESULTS.parent.parent / "docs" / "growth.svg", svg.encode())
+    write_atomically(RESULTS.parent.parent / "docs" / "growth.svg", f"{svg}\n".encode())
 
 
 def _medians(rows: dict[str, Any], name: str) -> dict[str, float]:
