@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from laptime.launch import recorded
 from laptime.launch.recorded import full_command, isolation, recorder_environment
 from laptime.launch.recorded_end import nothing_recorded
 from laptime.script_store import list_scripts, new_script_status
@@ -56,6 +57,29 @@ def test_a_signal_sent_to_us_reaches_the_command_once(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == "caught\n"
         assert process.wait(20) == 7
+
+
+def test_a_signal_sent_before_anybody_listens_waits_and_reaches_the_command(monkeypatch):
+    start, early = recorded._start, []
+
+    def start_and_send(*arguments):
+        process = start(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(recorded, "_start", start_and_send)
+    before = signal.signal(signal.SIGTERM, lambda *_: early.append(1))
+    try:
+        returncode = recorded.run_attached(["sleep", "20"], os.environ)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert (returncode, early) == (-signal.SIGTERM, [])
+
+
+def test_the_command_is_not_deaf_to_what_waited_for_us():
+    command = ["sh", "-c", "kill -TERM $$; echo deaf"]
+    assert recorded.run_attached(command, os.environ) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("flag", ["-I", "-S", "-E", "-IS", "-uE"])

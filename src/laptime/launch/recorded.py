@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +81,21 @@ def recorder_environment(run: Path, **asked: str) -> dict[str, str]:
 def run_attached(command: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command as if it had been started by itself; return how it ended.
 
-    Terminal, streams, process group and signals are its own. What is sent to us is passed on.
+    Terminal, streams, process group and signals are its own. What is sent to us is passed on, from
+    the moment on that it runs: until somebody listens, signals wait.
 
     Raises:
         SettingsError: The system cannot start it.
     """
     before = {number: signal.getsignal(number) for number in FORWARDED}
-    process = _start(command, environ)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     try:
+        process = _start(command, environ, mask)
         for number in FORWARDED:
             signal.signal(number, _forwarder(process))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
         while True:
             with contextlib.suppress(InterruptedError):
                 return process.wait()
@@ -156,11 +161,18 @@ def _python() -> str:
     return next((name for name in ("python", "python3") if shutil.which(name)), sys.executable)
 
 
-def _start(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(
+    command: Sequence[str], environ: Mapping[str, str], mask: Iterable[int]
+) -> subprocess.Popen[bytes]:
     parent = os.getpid()
+
+    def become_it() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        die_with_parent(parent)
+
     try:
         return subprocess.Popen(  # noqa: S603 - to run it is what was asked for
-            command, env=environ, preexec_fn=lambda: die_with_parent(parent), close_fds=False
+            command, env=environ, preexec_fn=become_it, close_fds=False
         )
     except OSError as error:
         raise SettingsError(
