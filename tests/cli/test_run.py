@@ -77,9 +77,15 @@ def test_a_signal_sent_before_anybody_listens_waits_and_reaches_the_command(monk
     assert (returncode, early) == (-signal.SIGTERM, [])
 
 
-def test_the_command_is_not_deaf_to_what_waited_for_us():
-    command = ["sh", "-c", "kill -TERM $$; echo deaf"]
-    assert recorded.run_attached(command, os.environ) == -signal.SIGTERM
+@pytest.mark.parametrize(("handler", "returncode"), [(signal.SIG_IGN, 0), (signal.SIG_DFL, -1)])
+def test_the_command_ignores_what_we_were_told_to_ignore_and_nothing_else(handler, returncode):
+    before = signal.signal(signal.SIGHUP, handler)  # SIG_IGN: as under nohup
+    try:
+        ended = recorded.run_attached(["sh", "-c", "kill -HUP $$"], os.environ)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert ended == returncode
 
 
 @pytest.mark.parametrize("flag", ["-I", "-S", "-E", "-IS", "-uE"])

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +82,18 @@ def run_attached(command: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command as if it had been started by itself; return how it ended.
 
     Terminal, streams, process group and signals are its own. What is sent to us is passed on, from
-    the moment on that it runs: until somebody listens, signals wait.
+    the first moment on: until it runs, signals wait.
 
     Raises:
         SettingsError: The system cannot start it.
     """
     before = {number: signal.getsignal(number) for number in FORWARDED}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    forwarder = _Forwarder()
     try:
-        process = _start(command, environ, mask)
         for number in FORWARDED:
-            signal.signal(number, _forwarder(process))
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    try:
+            signal.signal(number, forwarder)
+        process = _start(command, environ, before)
+        forwarder.begin(process)
         while True:
             with contextlib.suppress(InterruptedError):
                 return process.wait()
@@ -162,12 +160,14 @@ def _python() -> str:
 
 
 def _start(
-    command: Sequence[str], environ: Mapping[str, str], mask: Iterable[int]
+    command: Sequence[str], environ: Mapping[str, str], handlers: Mapping[int, Any]
 ) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def become_it() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            if handler is signal.SIG_IGN:  # as under nohup; exec resets what has a handler
+                signal.signal(number, handler)
         die_with_parent(parent)
 
     try:
@@ -180,16 +180,30 @@ def _start(
         ) from error
 
 
-def _forwarder(process: subprocess.Popen[bytes]) -> Callable[[int, Any], None]:
-    """Return a handler that passes signals on; what a terminal sends has reached the command."""
+class _Forwarder:
+    """A handler that passes signals on; what a terminal sends has reached the command already."""
 
-    def forward(number: int, frame: Any) -> None:  # noqa: ARG001 - a handler's form
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: list[int] = []
+
+    def begin(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass on to a process that has just been started, and first what came before it."""
+        self._process = process
+        for number in self._waiting:
+            self._pass_on(process, number)
+
+    def __call__(self, number: int, frame: Any) -> None:  # noqa: ARG002 - a handler's form
+        if self._process is None:
+            self._waiting.append(number)
+        else:
+            self._pass_on(self._process, number)
+
+    def _pass_on(self, process: subprocess.Popen[bytes], number: int) -> None:
         from_terminal = number in {signal.SIGINT, signal.SIGQUIT} and _is_in_foreground()
         if not from_terminal:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
-
-    return forward
 
 
 def _is_in_foreground() -> bool:
